@@ -1,0 +1,42 @@
+"""The contract between data and task: what one batch holds. Both sides state it, `check_config` compares them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SampleSpec:
+    """What a DataModule hands to a task after `on_after_batch_transfer`.
+
+    Attributes:
+        layout: `volume` gives images [B, C, D, H, W], `image` gives [B, C, H, W].
+        channels: C.
+        shape: spatial shape, (D, H, W) or (H, W), in pixels.
+        target: `class` gives int64 labels [B], `mask` gives masks of the spatial shape.
+        classes: class names in label order; binary tasks name the negative class first.
+        intensity: what the numbers mean, for people and cards: "HU clipped to [-1000, 400], scaled to [0, 1]".
+    """
+
+    layout: Literal["volume", "image"]
+    channels: int
+    shape: tuple[int, ...]
+    target: Literal["class", "mask"]
+    classes: tuple[str, ...]
+    intensity: str
+
+
+class ClassBatch(TypedDict):
+    """A batch for classification, on the device, windowed and (in training) augmented.
+
+    image: float32 [B, C, D, H, W] or [B, C, H, W].
+    label: int64 [B], index into `SampleSpec.classes`.
+    index: int64 [B], row of the DataModule's `records`; repeated where a distributed sampler pads.
+    """
+
+    image: Tensor
+    label: Tensor
+    index: Tensor

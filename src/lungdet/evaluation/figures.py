@@ -1,0 +1,228 @@
+"""The figures of a classification report; each takes plain arrays or tables and gives a matplotlib figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lungdet.evaluation.style import COLORS, SERIES_COLORS, figure_style
+
+_SIZE = (5.2, 4.1)
+_WIDE = (5.2, 3.1)
+
+
+def roc_figure(curves: Mapping[str, pd.DataFrame], points: Mapping[str, tuple[float, float]]) -> Figure:
+    """Sensitivity over false-positive rate.
+
+    Args:
+        curves: name -> columns x (false-positive rate) and y (sensitivity); the first is the model.
+        points: operating point name -> (x, y) to mark on the model's curve.
+    """
+    with figure_style():
+        figure, axes = _canvas(_SIZE)
+        axes.plot([0, 1], [0, 1], color=COLORS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
+        _draw_curves(axes, curves)
+        _mark(axes, points)
+        _unit_square(axes, "False-positive rate (1 - specificity)", "Sensitivity (recall)")
+        axes.legend(loc="lower right")
+    return figure
+
+
+def precision_recall_figure(
+    curves: Mapping[str, pd.DataFrame], points: Mapping[str, tuple[float, float]], *, prevalence: float
+) -> Figure:
+    """Precision over recall, with the precision of guessing as a line.
+
+    Args:
+        curves: name -> columns x (recall) and y (precision); the first is the model.
+        points: operating point name -> (recall, precision).
+        prevalence: share of positives.
+    """
+    with figure_style():
+        figure, axes = _canvas(_SIZE)
+        axes.axhline(prevalence, color=COLORS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
+        axes.annotate(
+            f"guessing: {prevalence:.3f}",
+            (0.0, prevalence),
+            xytext=(3, 3),
+            textcoords="offset points",
+            color=COLORS["muted"],
+            fontsize=8.5,
+        )
+        _draw_curves(axes, curves)
+        _mark(axes, points)
+        _unit_square(axes, "Recall (sensitivity)", "Precision")
+        axes.legend(loc="upper right")
+    return figure
+
+
+def score_figure(
+    label: npt.NDArray[np.integer], logit: npt.NDArray[np.floating], thresholds: Mapping[str, float]
+) -> Figure:
+    """How the logits of the two classes are spread, each class as shares of itself, with the thresholds.
+
+    Args:
+        label: {0, 1} [N].
+        logit: float [N].
+        thresholds: name -> logit, finite.
+    """
+    scores = np.asarray(logit, dtype=np.float64)
+    marks = list(thresholds.values())
+    low, high = (float(np.min([scores.min(), *marks])), float(np.max([scores.max(), *marks])))
+    margin = 0.02 * (high - low) or 1.0
+    edges = np.linspace(low - margin, high + margin, 41)
+    with figure_style():
+        figure, axes = _canvas(_SIZE)
+        for value, name, color in ((0, "no nodule", "muted"), (1, "nodule", "accent")):
+            chosen = scores[label == value]
+            if chosen.size:
+                share = np.histogram(chosen, edges)[0] / chosen.size
+                axes.stairs(share, edges, color=COLORS[color], fill=True, alpha=0.25)
+                axes.stairs(share, edges, color=COLORS[color], linewidth=1.4, label=f"{name} (n = {chosen.size:,})")
+        top = axes.get_ylim()[1]
+        axes.set_ylim(0, top * (1.02 + 0.075 * len(thresholds)))
+        for i, (name, at) in enumerate(sorted(thresholds.items(), key=lambda item: item[1])):
+            axes.axvline(at, color=COLORS["second"], linewidth=1.0, linestyle=(0, (4, 2)))
+            # One line lower each, so that labels of close thresholds stay apart.
+            right = at > (low + high) / 2
+            axes.annotate(
+                name,
+                (at, axes.get_ylim()[1]),
+                xytext=(-4 if right else 4, -9 - 12 * i),
+                textcoords="offset points",
+                ha="right" if right else "left",
+                color=COLORS["second"],
+                fontsize=8.5,
+            )
+        axes.set_xlabel("Logit (0 is probability 0.5)")
+        axes.set_ylabel("Share of the class")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
+    return figure
+
+
+def reliability_figure(table: pd.DataFrame) -> Figure:
+    """Observed share of nodules over predicted probability.
+
+    Args:
+        table: columns predicted, observed, n (one row per bin that holds candidates).
+    """
+    with figure_style():
+        figure, axes = _canvas(_SIZE)
+        axes.plot([0, 1], [0, 1], color=COLORS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
+        axes.plot(table["predicted"], table["observed"], color=COLORS["accent"], linewidth=1.2)
+        share = np.sqrt(table["n"].to_numpy(dtype=float) / max(1, int(table["n"].max())))
+        axes.scatter(
+            table["predicted"], table["observed"], s=16 + 120 * share, color=COLORS["accent"], alpha=0.75, linewidths=0
+        )
+        _unit_square(axes, "Predicted probability", "Observed share of nodules")
+    return figure
+
+
+def size_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Sensitivity by diameter class with its interval.
+
+    Args:
+        rows: name, n, and sensitivity (value, low, high); classes without nodules are drawn as an empty place.
+    """
+    with figure_style():
+        figure, axes = _canvas(_WIDE)
+        for x, row in enumerate(rows):
+            value, low, high = row["value"], row["low"], row["high"]
+            if np.isfinite(value):
+                axes.plot([x], [value], "o", color=COLORS["accent"], markersize=7)
+            if np.isfinite(low) and np.isfinite(high):
+                axes.plot([x, x], [low, high], color=COLORS["accent"], linewidth=1.6)
+        axes.set_xticks(range(len(rows)), [f"{row['name']}\nn = {row['n']}" for row in rows])
+        axes.set_xlim(-0.5, len(rows) - 0.5)
+        axes.set_ylim(-0.03, 1.03)
+        axes.set_ylabel("Sensitivity")
+        axes.grid(visible=False, axis="x")
+    return figure
+
+
+def history_figure(history: pd.DataFrame, quantity: str, *, best: str) -> Figure:
+    """A learning curve: train and validation over epochs, with the best validation epoch marked.
+
+    Args:
+        history: column epoch and any of `train/<quantity>`, `val/<quantity>`.
+        quantity: `loss`, `auroc`, ...
+        best: `min` or `max`, which validation value is best.
+    """
+    with figure_style():
+        figure, axes = _canvas(_WIDE)
+        for stage, color in (("train", "muted"), ("val", "accent")):
+            name = f"{stage}/{quantity}"
+            points = history[["epoch", name]].dropna() if name in history else history.iloc[:0]
+            if points.empty:
+                continue
+            marker = "o" if len(points) < 40 else None
+            label = "training" if stage == "train" else "validation"
+            axes.plot(points["epoch"], points[name], color=COLORS[color], marker=marker, markersize=3, label=label)
+            if stage == "val":
+                values = points[name].to_numpy()
+                at = int(values.argmin() if best == "min" else values.argmax())
+                epoch, value = int(points["epoch"].iloc[at]), float(values[at])
+                axes.plot([epoch], [value], "o", color=COLORS["second"], markersize=7, zorder=5)
+                axes.annotate(
+                    f"{value:.3f}, epoch {epoch}",
+                    (epoch, value),
+                    xytext=(0, 8 if best == "min" else -14),
+                    textcoords="offset points",
+                    ha="center",
+                    color=COLORS["second"],
+                    fontsize=8.5,
+                )
+        axes.margins(x=0.12, y=0.15)
+        axes.set_xlabel("Epoch")
+        axes.set_ylabel(quantity.upper() if quantity == "auroc" else quantity.capitalize().replace("_", " "))
+        axes.locator_params(axis="x", integer=True)
+        axes.legend(loc="best")
+    return figure
+
+
+def _canvas(size: tuple[float, float]) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _draw_curves(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
+    for i, (name, curve) in enumerate(curves.items()):
+        color = COLORS["accent"] if i == 0 else SERIES_COLORS[(i - 1) % len(SERIES_COLORS)]
+        axes.plot(
+            curve["x"],
+            curve["y"],
+            color=color,
+            linewidth=2.0 if i == 0 else 1.2,
+            label=name,
+            zorder=3 if i == 0 else 2,
+        )
+
+
+def _mark(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
+    for name, (x, y) in points.items():
+        if not (np.isfinite(x) and np.isfinite(y)):
+            continue
+        axes.plot([x], [y], "o", color=COLORS["ink"], markersize=5, zorder=5)
+        right = x > 0.6
+        axes.annotate(
+            name,
+            (x, y),
+            xytext=(-7 if right else 7, -3),
+            textcoords="offset points",
+            ha="right" if right else "left",
+            fontsize=8.5,
+            zorder=6,
+        )
+
+
+def _unit_square(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)

@@ -1,0 +1,161 @@
+"""Operating points: the fixed 0.5 and those chosen on validation, and what each calls right and wrong elsewhere."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lungdet.errors import ShapeError
+from lungdet.evaluation.predictions import sigmoid
+
+REQUIRED_RECALL = 0.9
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A candidate is called a nodule when its logit is at least `logit`.
+
+    Attributes:
+        name: `half`, `max_f1`, `youden` or `recall_90`.
+        rule: how it was chosen, for people.
+        logit: the threshold itself; NaN when it could not be chosen. Decisions compare logits, because an fp32
+            probability near 0 or 1 ties where logits still differ.
+        chosen_on: `fixed` or the partition.
+        reason: why there is none, or an empty string.
+    """
+
+    name: str
+    rule: str
+    logit: float
+    chosen_on: str
+    reason: str = ""
+
+    @property
+    def probability(self) -> float:
+        """The same threshold on the probability scale; NaN when there is none."""
+        return float(sigmoid(self.logit))
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Counts of one partition at one threshold; a ratio with an empty denominator is NaN."""
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+
+    @property
+    def recall(self) -> float:
+        """Sensitivity: called nodules among nodules."""
+        return _ratio(self.tp, self.tp + self.fn)
+
+    @property
+    def precision(self) -> float:
+        """Nodules among the called; NaN when nothing is called."""
+        return _ratio(self.tp, self.tp + self.fp)
+
+    @property
+    def specificity(self) -> float:
+        """Not called among those that are no nodules."""
+        return _ratio(self.tn, self.tn + self.fp)
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall: 2 TP / (2 TP + FP + FN); 0 when there are nodules but no hit."""
+        return _ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
+
+
+HALF = Threshold("half", "probability 0.5", 0.0, "fixed")
+
+_RULES = {
+    "max_f1": "largest F1",
+    "youden": "largest sensitivity + specificity - 1 (Youden's J)",
+    "recall_90": f"largest threshold with recall of at least {REQUIRED_RECALL}",
+}
+
+
+def choose_thresholds(label: npt.ArrayLike, logit: npt.ArrayLike, *, partition: str = "val") -> dict[str, Threshold]:
+    """Choose operating points on one partition, to be carried to another.
+
+    Every distinct logit is a possible threshold (a candidate is called when its logit is >= it). Of thresholds that
+    are equally good the highest is taken: it calls fewest.
+
+    Args:
+        label: {0, 1} [N].
+        logit: float [N], finite.
+        partition: where the rows come from, for the record.
+
+    Returns:
+        `half`, `max_f1`, `youden`, `recall_90`, in this order. Without positives the last three are NaN with the
+        reason; without negatives Youden's J is.
+
+    References:
+        Youden WJ (1950) Index for rating diagnostic tests, Cancer 3:32-35,
+        doi:10.1002/1097-0142(1950)3:1<32::AID-CNCR2820030106>3.0.CO;2-3
+    """
+    scores, tp, fp = _counts_at_scores(label, logit)
+    n_positive = int(tp[-1]) if tp.size else 0
+    n_negative = int(fp[-1]) if fp.size else 0
+    chosen = {"half": HALF}
+    for name, rule in _RULES.items():
+        reason = ""
+        best = math.nan
+        if not scores.size:
+            reason = f"no rows in {partition}"
+        elif n_positive == 0:
+            reason = f"no positives in {partition}"
+        elif name == "youden" and n_negative == 0:
+            reason = f"no negatives in {partition}"
+        elif name == "recall_90":
+            # Counts, not ratios: 0.9 has no exact binary form, and 9 of 10 has to pass.
+            best = scores[np.argmax(tp >= REQUIRED_RECALL * n_positive - 1e-9)]
+        elif name == "max_f1":
+            best = scores[np.argmax(2 * tp / (tp + fp + n_positive))]
+        else:
+            # In whole numbers (J times both totals), so that ties are ties.
+            best = scores[np.argmax(tp * n_negative - fp * n_positive)]
+        chosen[name] = Threshold(name, rule, float(best), partition, reason)
+    return chosen
+
+
+def confusion(label: npt.ArrayLike, logit: npt.ArrayLike, *, threshold: Threshold) -> Confusion:
+    """Count what a threshold calls right and wrong.
+
+    Args:
+        label: {0, 1} [N].
+        logit: float [N].
+        threshold: one that could be chosen (its logit is not NaN).
+
+    Example:
+        >>> confusion([1, 0, 1], [2.0, 0.0, -1.0], threshold=HALF)
+        Confusion(tp=1, fp=1, fn=1, tn=0)
+    """
+    positive = np.asarray(label) == 1
+    called = np.asarray(logit, dtype=np.float64) >= threshold.logit
+    tp = int(np.count_nonzero(called & positive))
+    fp = int(np.count_nonzero(called)) - tp
+    fn = int(np.count_nonzero(positive)) - tp
+    return Confusion(tp, fp, fn, positive.size - tp - fp - fn)
+
+
+def _counts_at_scores(
+    label: npt.ArrayLike, logit: npt.ArrayLike
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Distinct logits from high to low, and the positives and negatives called at each."""
+    positive = np.asarray(label) == 1
+    scores = np.asarray(logit, dtype=np.float64)
+    if positive.shape != scores.shape or scores.ndim != 1:
+        raise ShapeError(f"label and logit must be equally long vectors, got shapes {positive.shape}, {scores.shape}")
+    order = np.argsort(-scores, kind="stable")
+    ordered = scores[order]
+    last = np.flatnonzero(np.append(np.diff(ordered) != 0, True)) if scores.size else np.zeros(0, dtype=np.int64)
+    tp = np.cumsum(positive[order], dtype=np.int64)[last]
+    return ordered[last], tp, last + 1 - tp
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan

@@ -1,0 +1,61 @@
+# Two commands are enough: `make demo` and `make test`. Each creates the environment in .venv when it is missing.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast coverage check format eval bench constraints clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY)  ## make or update the environment in .venv
+
+# uv, itself from pip, chooses torch and torchvision that fit each other; plain pip may take a CPU-only torch for which no
+# torchvision loads. The last line proves that they do.
+$(READY): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; sys.exit("lungdet needs Python >= 3.11; try: make setup PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --python $(BIN)/python --constraints constraints.txt --editable '.[mlflow,lidc,dev]'
+	$(BIN)/python -W ignore -c 'import torch, torchvision, timm, monai; print("torch", torch.__version__, "torchvision", torchvision.__version__)'
+	@touch $@
+
+demo: setup  ## phantom cohort -> store -> trained luna_cls -> report, offline, in minutes
+	$(BIN)/lungdet phantom
+	$(BIN)/lungdet preprocess
+	$(BIN)/lungdet train
+	@echo "open the report named above in a browser; 'make eval' computes it again from the predictions table"
+
+test: setup  ## the whole test suite
+	$(BIN)/python -m pytest
+
+test-fast: setup  ## without the tests marked slow
+	$(BIN)/python -m pytest -m 'not slow'
+
+coverage: setup  ## the whole suite with line and branch coverage; fails under 90 %
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+
+check: setup  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup  ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+eval: setup  ## numbers and report of the latest run
+	$(BIN)/lungdet eval run=latest
+
+bench: setup  ## the table of docs/benchmarks.md, small
+	$(BIN)/lungdet bench all --quick
+
+constraints: setup  ## pin the newest versions that fit pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
+	  --no-header --no-annotate --no-emit-index-url --quiet --output-file constraints.txt
+
+clean:  ## remove runs, stores, cohorts and caches; keeps .venv
+	rm -rf runs stores cohorts mlflow.db mlruns .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,130 @@
+"""Runs one command as a Hydra application: composes its YAML, turns every expected failure into one message, exit 2."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+
+from lungdet.errors import ConfigError, LungdetError
+
+T = TypeVar("T")
+
+# Keys that hold a path which the user gave relative to where the command was typed.
+PATH_KEYS = ("paths.root", "data.root", "data.store_path", "out", "source")
+
+log = logging.getLogger(__name__)
+
+
+def launch(root: str, task: Callable[[DictConfig], Any]) -> None:
+    """Compose `conf/<root>.yaml` with the overrides in sys.argv and call `task(cfg)`.
+
+    Exits with code 2 and one readable message for a wrong configuration or input, with 130 after Ctrl-C. Anything else
+    is a defect of ours and keeps its traceback.
+    """
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from lungdet.config.location import conf_folder
+
+    # With this, Hydra lets exceptions through instead of printing a shortened trace and leaving with code 1.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+
+    def call(cfg: DictConfig) -> Any:
+        quiet_known_warnings()
+        return task(cfg)
+
+    try:
+        hydra.main(config_path=str(conf_folder()), config_name=root, version_base="1.3")(call)()
+    except ConfigError as error:
+        leave([f"{len(error.problems)} problem(s) in the configuration:", *[f"  - {p}" for p in error.problems]])
+    except LungdetError as error:
+        leave([str(error)])
+    except (HydraException, OmegaConfBaseException) as error:
+        leave([explain_hydra(error, root)])
+    except KeyboardInterrupt:
+        leave(["interrupted"], code=130)
+
+
+def leave(lines: list[str], code: int = 2) -> None:
+    """Write the message to stderr and end the process with `code`."""
+    sys.stderr.write("lungdet: " + "\n".join(lines) + "\n")
+    raise SystemExit(code)
+
+
+def explain_hydra(error: Exception, root: str) -> str:
+    """Hydra's message, with the near word where an override names a key that does not exist."""
+    cause: BaseException = error
+    while cause.__cause__ is not None and not str(cause):
+        cause = cause.__cause__
+    text = str(cause).strip() or type(cause).__name__
+    match = re.search(r"Could not override '([\w.]+)'", text)
+    if match:
+        near = _near_key(match.group(1), root)
+        hint = (
+            f"; did you mean '{near}'?" if near else f"; `lungdet {root.replace('_', '-')} --cfg job` lists every key"
+        )
+        return f"there is no key '{match.group(1)}' in this configuration{hint}"
+    return re.sub(r"\n\s*\n", "\n", text)
+
+
+def _near_key(key: str, root: str) -> str | None:
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from lungdet.config.location import conf_folder
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        choices = [word for word in sys.argv[1:] if re.fullmatch(r"[\w/]+=[\w/]+", word) and _is_group(word)]
+        keys = _dotted_keys(OmegaConf.to_container(compose(root, overrides=choices), resolve=False))
+    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
+    return near[0] if near else None
+
+
+def _is_group(override: str) -> bool:
+    from lungdet.config.location import conf_folder
+
+    group, choice = override.split("=")
+    return (conf_folder() / group / f"{choice}.yaml").is_file()
+
+
+def _dotted_keys(value: Any, path: str = "") -> list[str]:
+    if not isinstance(value, dict):
+        return []
+    keys = []
+    for key, inner in value.items():
+        here = f"{path}.{key}" if path else str(key)
+        keys += [here, *_dotted_keys(inner, here)]
+    return keys
+
+
+def with_absolute_paths(cfg: DictConfig) -> DictConfig:
+    """A resolved copy of `cfg` whose path values do not depend on the working directory any more."""
+    copy = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False))
+    for key in PATH_KEYS:
+        value = OmegaConf.select(copy, key)
+        if isinstance(value, str) and "://" not in value:
+            OmegaConf.update(copy, key, str(Path(value).expanduser().resolve()))
+    resolved = OmegaConf.create(OmegaConf.to_container(copy, resolve=True))
+    assert isinstance(resolved, DictConfig)
+    return resolved
+
+
+def quiet_known_warnings() -> None:
+    """Silence advice of other libraries that a reader of our logs can do nothing about."""
+    # The loaders hand over whole batches from one process by design (docs/benchmarks.md: workers pay off with
+    # compression or slow disks only), so "consider increasing num_workers" is not advice here.
+    warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated.*")
+    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,96 @@
+"""Numbers, intervals, curves and the HTML report of a run, from its predictions table alone."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lungdet.cli.application import launch, with_absolute_paths
+from lungdet.errors import LungdetError
+
+if TYPE_CHECKING:
+    from lungdet.data.candidates import CandidateDataModule
+    from lungdet.training.run_directory import RunDirectory
+
+log = logging.getLogger(__name__)
+
+BASELINE_NAME = "logistic regression on mean HU and size"
+
+
+def run(cfg: DictConfig) -> None:
+    """Evaluate one run directory."""
+    from lungdet.config import check_config
+    from lungdet.training.run_directory import find_run
+
+    cfg = with_absolute_paths(cfg)
+    check_config(cfg, root="eval")
+    evaluate_run(find_run(cfg.run, Path(cfg.paths.runs), holding="predictions.parquet"), cfg.evaluation)
+
+
+def evaluate_run(run_directory: RunDirectory, evaluation: DictConfig, *, datamodule: Any = None) -> None:
+    """Write report.json, report.html and the curves of a run, and say what they say.
+
+    Args:
+        run_directory: holds predictions.parquet; baseline.parquet, history.csv and provenance.json where they exist.
+        evaluation: `n_resamples`, `seed`, `n_gallery`.
+        datamodule: where the gallery's pictures come from; opened from the run's own configuration when None. Without
+            the store the report has no pictures and says so.
+    """
+    import pandas as pd
+
+    from lungdet.evaluation.predictions import read_predictions
+    from lungdet.evaluation.report import evaluate_classification, write_report
+
+    predictions = read_predictions(run_directory.predictions)
+    baselines = {BASELINE_NAME: read_predictions(run_directory.baseline)} if run_directory.baseline.is_file() else None
+    history = pd.read_csv(run_directory.history) if run_directory.history.is_file() else None
+    datamodule = datamodule or open_data(run_directory)
+    report = evaluate_classification(
+        predictions,
+        title=run_directory.path.name,
+        provenance=run_directory.read_provenance(),
+        baselines=baselines,
+        history=history,
+        load_crop=None if datamodule is None else datamodule.load_crop,
+        n_resamples=evaluation.n_resamples,
+        seed=evaluation.seed,
+        n_gallery=evaluation.n_gallery,
+    )
+    write_report(report, run_directory.path)
+    log.info("%s", report.summary)
+    log.info("report: %s", run_directory.report_html)
+
+
+def open_data(run_directory: RunDirectory) -> CandidateDataModule | None:
+    """The run's data, opened with the configuration it was trained with; None (and why, in the log) when it is gone."""
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    if not run_directory.config.is_file():
+        return None
+    cfg = OmegaConf.load(run_directory.config)
+    if "split" not in cfg:  # imported weights: no data of their own
+        return None
+    try:
+        datamodule: CandidateDataModule = instantiate(cfg.data, split=instantiate(cfg.split))
+        problems = datamodule.store_problems()
+        if not problems:
+            datamodule.setup("predict")
+    except (LungdetError, InstantiationException) as error:
+        problems = [str(error)]
+    if problems:
+        log.warning("no pictures in the report: %s", problems[0])
+        return None
+    return datamodule
+
+
+def main() -> None:
+    """Entry point of `lungdet eval` and `python eval.py`."""
+    launch("eval", run)
+
+
+if __name__ == "__main__":
+    main()

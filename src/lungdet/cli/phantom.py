@@ -1,0 +1,38 @@
+"""Write a cohort of simulated chest CT scans with known nodules, in LUNA16 layout."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from omegaconf import DictConfig
+
+from lungdet.cli.application import launch, with_absolute_paths
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig) -> None:
+    """Write the scans that are not there yet, and the tables."""
+    from hydra.utils import instantiate
+
+    from lungdet.cli.progress import scan_progress
+    from lungdet.config import check_config
+    from lungdet.io.phantom import write_cohort
+
+    cfg = with_absolute_paths(cfg)
+    check_config(cfg, root="phantom")
+    spec = instantiate(cfg.data.cohort)
+    with scan_progress("phantom", total=spec.n_scans) as advance:
+        summary = write_cohort(cfg.data.root, spec, workers=cfg.workers or os.cpu_count() or 1, progress=advance)
+    log.info("%s", summary)
+    log.info("cohort: %s", cfg.data.root)
+
+
+def main() -> None:
+    """Entry point of `lungdet phantom`."""
+    launch("phantom", run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Problems that show only when the parts of an experiment are put beside each other: data, split, model, trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import nn
+
+from lungdet.config.nodes import near_word
+
+SPAWN_STRATEGIES = ("ddp_spawn", "ddp_fork", "ddp_notebook", "fsdp_spawn")
+
+
+def experiment_problems(cfg: DictConfig) -> Iterator[str]:
+    """Problems of a train configuration whose nodes are all well-formed."""
+    problems: list[str] = []
+    split = _build("split", cfg.split, problems)
+    optim = _build("optim", cfg.optim, problems)
+    scheduler = _build("scheduler", cfg.scheduler, problems)
+    problems += _optimiser_problems(optim)
+    datamodule = None if split is None else _build("data", cfg.data, problems, split=split)
+    task = None if optim is None else _build("model", cfg.model, problems, optim=optim, scheduler=scheduler)
+    if datamodule is not None and task is not None:
+        problems += [f"data/model: {text}" for text in task.check_sample(datamodule.spec)]
+    if datamodule is not None:
+        problems += [f"data: {text}" for text in datamodule.store_problems()]
+    if task is not None:
+        problems += _monitor_problems(cfg, tuple(task.logged_names))
+    problems += hardware_problems(cfg.trainer)
+    problems += _multirun_problems(cfg)
+    yield from problems
+
+
+def _build(path: str, node: DictConfig, problems: list[str], **given: Any) -> Any:
+    """The object of a node, or None with the reason appended, config path first."""
+    try:
+        return instantiate(node, **given)
+    except InstantiationException as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        inner = next((line for line in str(error).splitlines() if line.startswith("full_key: ")), f"full_key: {path}")
+        problems.append(f"{inner.removeprefix('full_key: ')}: {cause}")
+        return None
+
+
+def _optimiser_problems(optim: Any) -> Iterator[str]:
+    if optim is None:
+        return
+    try:
+        optim([nn.Parameter(torch.zeros(1))])
+    except (ValueError, TypeError) as error:
+        yield f"optim: {error}"
+
+
+def _monitor_problems(cfg: DictConfig, logged: tuple[str, ...]) -> Iterator[str]:
+    monitors = {f"callbacks.{name}.monitor": node.get("monitor") for name, node in cfg.callbacks.items() if node}
+    monitors["scheduler.monitor"] = cfg.scheduler.get("monitor") if cfg.scheduler else None
+    for path, monitor in monitors.items():
+        if monitor is not None and monitor not in logged:
+            yield f"{path}: '{monitor}' is never logged{near_word(str(monitor), logged)}"
+
+
+def hardware_problems(trainer: DictConfig) -> Iterator[str]:
+    """Whether the devices that `trainer` asks for are on this machine."""
+    accelerator, devices = str(trainer.get("accelerator", "auto")), trainer.get("devices", 1)
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if accelerator in ("gpu", "cuda") and n_gpus == 0:
+        yield f"trainer.accelerator: '{accelerator}' asked for, but this machine has no CUDA device; use trainer=cpu"
+    if isinstance(devices, int) and accelerator in ("auto", "gpu", "cuda") and n_gpus and devices > n_gpus:
+        yield f"trainer.devices: {devices} asked for, this machine has {n_gpus} GPU(s); set trainer.devices={n_gpus}"
+    if isinstance(devices, int) and devices < 1 and devices != -1:
+        yield f"trainer.devices: must be at least 1, got {devices}"
+    epochs = trainer.get("max_epochs")
+    if isinstance(epochs, int) and epochs < 1 and epochs != -1:
+        yield f"trainer.max_epochs: must be at least 1, got {epochs}"
+
+
+def _multirun_problems(cfg: DictConfig) -> Iterator[str]:
+    devices = cfg.trainer.get("devices", 1)
+    several = devices not in (1, "1", "auto") or cfg.trainer.get("num_nodes", 1) != 1
+    if not (HydraConfig.initialized() and several):
+        return
+    hydra = HydraConfig.get()
+    in_one_process = hydra.runtime.choices.get("hydra/launcher") == "basic"
+    if hydra.mode == RunMode.MULTIRUN and in_one_process and cfg.trainer.get("strategy") not in SPAWN_STRATEGIES:
+        yield (
+            f"trainer.devices: {devices} devices in a multirun start copies of this whole command. Add "
+            "trainer.strategy=ddp_spawn, or a launcher with a process per job (hydra/launcher=joblib or submitit_slurm)"
+        )

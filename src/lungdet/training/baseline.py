@@ -1,0 +1,61 @@
+"""The baseline every report carries: a logistic regression on mean HU and size, on the same rows as the model."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lungdet.data.candidates import CandidateDataModule
+from lungdet.tasks.intensity_size_baseline import features, fit_baseline
+
+log = logging.getLogger(__name__)
+
+# A sphere of 30 mm holds every nodule of LUNA16 but two.
+CROP_MM = 36.0
+# Logistic regression on two features does not move after some ten thousand rows; LUNA16 has 750,000.
+MAX_TRAIN_NEGATIVES = 20_000
+
+
+def baseline_logits(datamodule: CandidateDataModule, *, seed: int) -> pd.Series:
+    """Logits of the baseline for the validation and test rows.
+
+    Args:
+        datamodule: after setup; its training rows are what the regression is fitted on.
+        seed: which training negatives are taken where there are more than 20,000.
+
+    Returns:
+        float32 Series, indexed like `datamodule.records`; NaN for training rows.
+    """
+    records = datamodule.records
+    train = np.flatnonzero(records["partition"] == "train")
+    label = records["label"].to_numpy()
+    negatives = train[label[train] == 0]
+    if len(negatives) > MAX_TRAIN_NEGATIVES:
+        kept = np.random.default_rng(seed).choice(negatives, MAX_TRAIN_NEGATIVES, replace=False)
+        train = np.sort(np.concatenate([train[label[train] == 1], kept]))
+    scored = np.flatnonzero(records["partition"] != "train")
+    model = fit_baseline(_features(datamodule, train), label[train])
+    logits = pd.Series(np.nan, index=records.index, dtype=np.float32)
+    logits.iloc[scored] = model.logit(_features(datamodule, scored)).astype(np.float32)
+    log.info("baseline (mean HU and size) fitted on %d candidates", len(train))
+    return logits
+
+
+def _features(datamodule: CandidateDataModule, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+    """Mean HU and size of the given rows: float32 [N, 2]; crops are read scan by scan."""
+    records = datamodule.records.iloc[rows]
+    found: npt.NDArray[np.float32] | None = None
+    centers = records[["center_x_mm", "center_y_mm", "center_z_mm"]].to_numpy()
+    for series_uid, places in records.reset_index(drop=True).groupby("series_uid", sort=False).indices.items():
+        uid = str(series_uid)
+        spacing = datamodule.store.geometry(uid).spacing_zyx_mm
+        shape = tuple(max(3, round(CROP_MM / s)) for s in spacing)
+        hu = datamodule.store.crops([uid] * len(places), centers[places], (shape[0], shape[1], shape[2]))
+        values = features(hu, spacing)
+        if found is None:
+            found = np.empty((len(rows), values.shape[1]), np.float32)
+        found[places] = values
+    return found if found is not None else np.empty((0, 2), np.float32)

@@ -1,0 +1,136 @@
+"""Lightning callbacks of a run: where checkpoints go, its history, its predictions. None of them changes the loss."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+
+log = logging.getLogger(__name__)
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """`best.ckpt` by a monitored metric and `last.ckpt`, in `<run>/checkpoints`.
+
+    Args:
+        monitor: a name that the task logs.
+        mode: whether more or less of it is better.
+        save_last: also keep the state after the newest epoch, which `ckpt_path=last` resumes from.
+    """
+
+    def __init__(
+        self, *, monitor: str = "val/auroc", mode: Literal["min", "max"] = "max", save_last: bool = True
+    ) -> None:
+        # At the end of the training epoch, not of its validation: only then is the history row complete.
+        super().__init__(
+            monitor=monitor,
+            mode=mode,
+            save_last=save_last,
+            save_top_k=1,
+            filename="best",
+            save_on_train_epoch_end=True,
+        )
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Decide the folder: the run directory is known only now."""
+        self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
+        super().setup(trainer, pl_module, stage)
+
+
+class History(Callback):
+    """One row an epoch with everything that was logged: `history.csv`, and one readable log line.
+
+    The rows travel in the checkpoint, so a resumed run has one unbroken history, in whatever directory.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+        self._started = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the row: training and validation metrics are reduced by now; checkpoints are saved after."""
+        self._record(trainer)
+        if trainer.is_global_zero:
+            self._write(Path(trainer.default_root_dir) / "history.csv")
+            row = self.rows[-1]
+            shown = " ".join(f"{k} {row[k]:.4g}" for k in ("train/loss", "val/loss", "val/auroc") if k in row)
+            of = f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else ""
+            log.info("epoch %d%s: %s (%.0f s)", trainer.current_epoch + 1, of, shown, row["seconds"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows so far."""
+        return {"rows": [dict(row) for row in self.rows]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the rows of the run that is resumed."""
+        self.rows = [dict(row) for row in state_dict["rows"]]
+
+    def _record(self, trainer: pl.Trainer) -> None:
+        metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        seconds = time.perf_counter() - self._started
+        self.rows.append({"epoch": trainer.current_epoch, "seconds": seconds, **metrics})
+
+    def _write(self, path: Path) -> None:
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        partial = path.with_suffix(".partial")
+        with partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns, restval="")
+            writer.writeheader()
+            for row in self.rows:
+                writer.writerow({k: "" if math.isnan(v) else v for k, v in row.items()})
+        partial.replace(path)
+
+
+class PredictionCollector(Callback):
+    """Gathers `predict_step` outputs of all processes; repeated rows of padded shards are dropped by their index.
+
+    After `trainer.predict`, `results[loader]` holds `(index int64 [N], logit float32 [N])`, sorted by index, the same
+    on every rank.
+    """
+
+    def __init__(self) -> None:
+        self.results: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]] = {}
+        self._parts: dict[int, list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]] = {}
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget an earlier prediction."""
+        self._parts, self.results = {}, {}
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep one batch of logits."""
+        index = outputs["index"].cpu().numpy().astype(np.int64)
+        logit = outputs["logit"].float().cpu().numpy().astype(np.float32)
+        self._parts.setdefault(dataloader_idx, []).append((index, logit))
+
+    def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Gather, sort, drop repeats."""
+        parts = [self._parts]
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            gathered: list[Any] = [None] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(gathered, self._parts)
+            parts = gathered
+        for loader in sorted({loader for part in parts for loader in part}):
+            pairs = [pair for part in parts for pair in part.get(loader, [])]
+            index, first = np.unique(np.concatenate([i for i, _ in pairs]), return_index=True)
+            self.results[loader] = (index, np.concatenate([x for _, x in pairs])[first])

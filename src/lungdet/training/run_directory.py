@@ -1,0 +1,142 @@
+"""One run = one directory. This module knows the names of the files in it, and nothing else does."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import lungdet
+from lungdet.errors import RunError
+
+PACKAGES = (
+    "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "monai", "zarr", "numcodecs", "numpy",
+    "scipy", "scikit-learn", "pandas", "pyarrow", "SimpleITK",
+)  # fmt: skip
+
+
+class RunDirectory:
+    """Paths of what a run leaves behind.
+
+    config.yaml          the resolved configuration, paths absolute
+    overrides.txt        what was typed
+    split.json           patients of each partition, with the hash
+    provenance.json      code, packages, hardware, seed, split hash, store fingerprint
+    history.csv          one row an epoch: every logged metric, samples seen, wall time
+    checkpoints/         best.ckpt (by the monitored metric), last.ckpt
+    predictions.parquet  one row a candidate of the validation and test partitions
+    baseline.parquet     the same rows, scored by the intensity-and-size baseline
+    report.json, report.html, curves.parquet
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.overrides = path / "overrides.txt"
+        self.split = path / "split.json"
+        self.provenance = path / "provenance.json"
+        self.history = path / "history.csv"
+        self.checkpoints = path / "checkpoints"
+        self.predictions = path / "predictions.parquet"
+        self.baseline = path / "baseline.parquet"
+        self.report_html = path / "report.html"
+
+    def checkpoint(self, which: str) -> Path:
+        """`best`, `last` or a file name in checkpoints/, or a path.
+
+        Raises:
+            RunError: there is no such checkpoint; the message lists those that are there.
+        """
+        for path in (self.checkpoints / f"{which}.ckpt", self.checkpoints / which, Path(which)):
+            if path.is_file():
+                return path
+        there = sorted(p.stem for p in self.checkpoints.glob("*.ckpt"))
+        raise RunError(f"no checkpoint '{which}' in {self.path}; there: {', '.join(there) or 'none'}")
+
+    def read_provenance(self) -> dict[str, Any]:
+        """The content of provenance.json; empty for a run that was interrupted before it was written."""
+        if not self.provenance.is_file():
+            return {}
+        record: dict[str, Any] = json.loads(self.provenance.read_text())
+        return record
+
+    def write_json(self, path: Path, record: Any) -> None:
+        """Write atomically: a reader never sees half a file."""
+        partial = path.with_suffix(path.suffix + ".partial")
+        partial.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+        partial.replace(path)
+
+
+def find_run(run: str, runs: Path, *, holding: str = "config.yaml") -> RunDirectory:
+    """The run directory that a person means.
+
+    Args:
+        run: a path, a folder name below `runs`, or `latest`: the newest run that holds the file `holding`.
+        runs: where runs are kept.
+        holding: the file that the caller needs, e.g. `predictions.parquet`.
+
+    Raises:
+        RunError: no such run, or it does not hold the file.
+    """
+    if run == "latest":
+        found = sorted(runs.glob(f"**/{holding}"), key=lambda p: (p.stat().st_mtime_ns, str(p)))
+        if not found:
+            raise RunError(f"no run with {holding} below {runs}; make one: python train.py")
+        newest = found[-1]
+        return RunDirectory(newest.parents[len(Path(holding).parts) - 1])
+    for path in (Path(run).expanduser(), runs / run):
+        if path.is_dir():
+            if not (path / holding).exists():
+                raise RunError(f"{path} holds no {holding}: not a run directory, or the run ended before writing it")
+            return RunDirectory(path.resolve())
+    near = sorted(p.name for p in runs.glob("*") if p.is_dir())[-5:]
+    raise RunError(f"no run '{run}'; the newest below {runs}: {', '.join(near) or 'none'}; or run=latest")
+
+
+def describe_environment() -> dict[str, Any]:
+    """Code version, packages and hardware, for provenance.json."""
+    return {
+        "lungdet": lungdet.__version__,
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_changes_hash": _changes_hash(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "hardware": {"machine": platform.machine(), "cpu_count": os.cpu_count(), "system": platform.system()},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of git for the checkout that this source lies in; None for an installed wheel or without git."""
+    checkout = Path(lungdet.__file__).resolve().parents[2]
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=checkout,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _changes_hash() -> str | None:
+    """A short hash of the uncommitted changes; None when there are none."""
+    changes = _git("diff", "HEAD")
+    return hashlib.sha256(changes.encode()).hexdigest()[:12] if changes else None

@@ -65,13 +65,15 @@ class GroupedKFold:
         """
         table = _checked(patients)
         positive = int((table["n_positive"] > 0).sum())
-        if min(len(table), positive) < self.n_folds:
-            raise SplitError(
-                f"split.n_folds={self.n_folds}: {len(table)} patients, {positive} of them with positives, are too few; "
-                f"every fold needs one with positives: type split.n_folds=2..{positive} or use split=holdout"
+        if positive < self.n_folds:
+            remedy = (
+                f"type split.n_folds=2..{positive} or split=holdout"
                 if positive >= 2
-                else f"split.n_folds={self.n_folds}: only {positive} of {len(table)} patients have positives; "
-                "at least 2 are needed for any folds: add scans"
+                else "add scans: two folds need two"
+            )
+            raise SplitError(
+                f"split.n_folds={self.n_folds}: of {len(table)} patients {positive} have positives, and every fold "
+                f"needs one; {remedy}"
             )
         strata = stratify(table["n_positive"].to_numpy())
         is_test = deal_folds(strata, n_folds=self.n_folds, seed=self.seed) == self.fold

@@ -90,7 +90,8 @@ class Geometry:
         """
         index_xyz = np.asarray(index_zyx, dtype=np.float64)[..., ::-1]
         offset: FloatArray = index_xyz * np.asarray(self.spacing_xyz_mm) @ self._cosines().T
-        return offset + np.asarray(self.origin_xyz_mm)
+        points: FloatArray = offset + np.asarray(self.origin_xyz_mm)
+        return points
 
     def world_to_index(self, points_xyz_mm: npt.ArrayLike) -> FloatArray:
         """Fractional voxel index of world points; nothing is rounded or clamped.

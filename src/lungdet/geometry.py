@@ -118,9 +118,12 @@ class Geometry:
 
         The outer corner of voxel (0, 0, 0) stays where it is (not its centre), so the content does not shift by a
         fraction of a voxel; the number of voxels is the extent divided by the spacing, rounded, at least 1.
+
+        Raises:
+            ScanError: a spacing that is not three positive numbers.
         """
         spacing_xyz = np.asarray(spacing_zyx_mm[::-1], dtype=np.float64)
-        if not np.all(np.isfinite(spacing_xyz) & (spacing_xyz > 0)):
+        if spacing_xyz.shape != (3,) or not np.all(np.isfinite(spacing_xyz) & (spacing_xyz > 0)):
             raise ScanError(f"spacing_zyx_mm must be three positive numbers, got {tuple(spacing_zyx_mm)}")
         shift = self._cosines() @ ((spacing_xyz - np.asarray(self.spacing_xyz_mm)) / 2)
         sizes = [max(1, round(mm / s)) for mm, s in zip(self.size_zyx_mm, spacing_zyx_mm, strict=True)]

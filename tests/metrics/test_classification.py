@@ -102,6 +102,7 @@ def test_an_index_counts_once_and_no_index_counts_always(rows: dict[str, Tensor]
     assert fill(twice, None)["loss"] != once["loss"]
 
 
+@pytest.mark.slow  # the processes import torch a second time
 def test_two_processes_give_the_single_process_result(rows: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save(rows, tmp_path / "rows.pt")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

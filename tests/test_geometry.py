@@ -73,8 +73,8 @@ def test_agrees_with_simpleitk(geometry: Geometry, index: Triple) -> None:
     image = image_of(geometry)
     world = image.TransformContinuousIndexToPhysicalPoint(index[::-1])
     np.testing.assert_allclose(geometry.index_to_world(index), world, atol=1e-6)
-    theirs = image.TransformPhysicalPointToContinuousIndex(world)[::-1]
-    np.testing.assert_allclose(geometry.world_to_index(world), theirs, atol=1e-5)
+    # Not SimpleITK's inverse: its SVD fails on some exact rotations ("suspicious return value (3) from SVDC").
+    np.testing.assert_allclose(geometry.world_to_index(world), index, atol=1e-5)
 
 
 @given(geometries, st.lists(triples(-100, 200), min_size=1, max_size=5))
@@ -109,12 +109,14 @@ def test_resampled_keeps_the_outer_corner_and_half_a_voxel_of_the_extent(geometr
 
 @given(geometries, triples(0.3, 8), triples(-0.5, 0.5))
 def test_a_point_keeps_its_place_on_the_resampled_grid(geometry: Geometry, spacing: Triple, inside: Triple) -> None:
-    """SimpleITK finds the same physical point at the index that we say."""
+    """SimpleITK finds the same physical point at the index that we compute."""
     index = (np.asarray(inside) + 0.5) * (np.asarray(geometry.shape_zyx) - 1)
     world = geometry.index_to_world(index)
     grid = geometry.resampled(spacing)
-    theirs = image_of(grid).TransformPhysicalPointToContinuousIndex(world)[::-1]
-    np.testing.assert_allclose(grid.world_to_index(world), theirs, atol=1e-5)
+    there = grid.world_to_index(world)
+    np.testing.assert_allclose(image_of(grid).TransformContinuousIndexToPhysicalPoint(there[::-1]), world, atol=1e-6)
+    # Half a voxel beyond the volume at most, where the number of voxels was rounded down.
+    assert np.all((there >= -0.5 - 1e-6) & (there <= np.asarray(grid.shape_zyx)))
 
 
 @given(geometries)

@@ -20,7 +20,7 @@ from lungdet.errors import ConfigError
 
 # Arguments that the commands pass themselves when they build a node.
 PROVIDED: Mapping[str, Collection[str]] = {
-    "data": ("split",),
+    "data": ("split", "seed"),
     "model": ("optim", "scheduler"),
     "trainer": ("callbacks", "logger", "default_root_dir"),
 }

@@ -63,7 +63,7 @@ def build_experiment(cfg: DictConfig, run: RunDirectory) -> Experiment:
     from lungdet.training.experiment import Experiment
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    datamodule = instantiate(cfg.data, split=instantiate(cfg.split))
+    datamodule = instantiate(cfg.data, split=instantiate(cfg.split), seed=cfg.seed)
     task = instantiate(cfg.model, optim=instantiate(cfg.optim), scheduler=instantiate(cfg.scheduler))
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node]
     loggers = build_loggers(cfg.logger, run.path)

@@ -44,7 +44,7 @@ def read_annotations(path: Path | str) -> pd.DataFrame:
 def read_excluded(path: Path | str) -> pd.DataFrame:
     """Irrelevant findings: `annotations_excluded.csv`; columns as `read_annotations`.
 
-    Diameter -1 (unknown) stays -1: what it stands for is the evaluation's business. Exact duplicates, 11,106 in the
+    Diameter -1 (unknown) stays -1: what it stands for is the evaluation's business. Exact duplicates, 11,105 in the
     official file, stay too.
     """
     return read_table(Path(path), {**_POINT, "diameter_mm": Column("diameter_mm", low=-1, high=_LARGEST_MM)})

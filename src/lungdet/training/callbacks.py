@@ -85,6 +85,7 @@ class History(Callback):
 
     def _write(self, path: Path) -> None:
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         with partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns, restval="")

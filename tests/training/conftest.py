@@ -17,6 +17,7 @@ class TinyTask(pl.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.net = nn.Linear(1, 1)
+        self.samples_seen: Tensor
         self.register_buffer("samples_seen", torch.zeros((), dtype=torch.int64))
 
     def training_step(self, batch: list[Tensor], _: int) -> Tensor:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from torch.multiprocessing.spawn import start_processes
 from torch.utils.data import DataLoader
 
 from lungdet.training.callbacks import History, PredictionCollector, RunCheckpoint
@@ -101,9 +102,7 @@ def gather(rank: int, folder: str) -> None:
 
 @pytest.mark.slow
 def test_two_processes_gather_every_row_once(tmp_path: Path) -> None:
-    context = torch.multiprocessing.start_processes(
-        gather, (str(tmp_path),), nprocs=2, join=False, start_method="spawn"
-    )
+    context = start_processes(gather, (str(tmp_path),), nprocs=2, join=False)  # type: ignore[no-untyped-call]
     for _ in range(120):
         if context.join(timeout=1):
             break

@@ -67,7 +67,8 @@ def evaluate_run(run_directory: RunDirectory, evaluation: DictConfig, *, datamod
 def open_data(run_directory: RunDirectory) -> CandidateDataModule | None:
     """The run's data, opened with the configuration it was trained with; None (and why, in the log) when it is gone."""
     from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
+
+    from lungdet.config.build import build
 
     if not run_directory.config.is_file():
         return None
@@ -75,7 +76,7 @@ def open_data(run_directory: RunDirectory) -> CandidateDataModule | None:
     if "split" not in cfg:  # imported weights: no data of their own
         return None
     try:
-        datamodule: CandidateDataModule = instantiate(cfg.data, split=instantiate(cfg.split))
+        datamodule: CandidateDataModule = build(cfg.data, split=build(cfg.split))
         problems = datamodule.store_problems()
         if not problems:
             datamodule.setup("predict")

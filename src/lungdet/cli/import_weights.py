@@ -20,9 +20,9 @@ def run(cfg: DictConfig) -> None:
         RunError: `out` already holds a run.
     """
     import pytorch_lightning as pl
-    from hydra.utils import instantiate
 
     from lungdet.config import check_config
+    from lungdet.config.build import build
     from lungdet.nets.book_weights import load_book_classifier
     from lungdet.training.run_directory import RunDirectory, describe_environment
 
@@ -31,7 +31,7 @@ def run(cfg: DictConfig) -> None:
     run_directory = RunDirectory(Path(cfg.out))
     if run_directory.config.exists():
         raise RunError(f"{run_directory.path} already holds a run; choose another folder with out=...")
-    task = instantiate(cfg.model, optim=None, scheduler=None)
+    task = build(cfg.model, optim=None, scheduler=None)
     task.net.load_state_dict(load_book_classifier(Path(cfg.source)).state_dict())
     run_directory.checkpoints.mkdir(parents=True)
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)

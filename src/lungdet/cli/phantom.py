@@ -14,15 +14,14 @@ log = logging.getLogger(__name__)
 
 def run(cfg: DictConfig) -> None:
     """Write the scans that are not there yet, and the tables."""
-    from hydra.utils import instantiate
-
     from lungdet.cli.progress import scan_progress
     from lungdet.config import check_config
+    from lungdet.config.build import build
     from lungdet.io.phantom import write_cohort
 
     cfg = with_absolute_paths(cfg)
     check_config(cfg, root="phantom")
-    spec = instantiate(cfg.data.cohort)
+    spec = build(cfg.data.cohort)
     with scan_progress("phantom", total=spec.n_scans) as advance:
         summary = write_cohort(cfg.data.root, spec, workers=cfg.workers or os.cpu_count() or 1, progress=advance)
     log.info("%s", summary)

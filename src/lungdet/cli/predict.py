@@ -62,22 +62,21 @@ def score_own(cfg: DictConfig, trained: DictConfig, run_directory: RunDirectory)
 
 def score_points(cfg: DictConfig, trained: DictConfig, run_directory: RunDirectory) -> None:
     """Score every point of the CSV files that lies in a scan of the store; highest probability first."""
-    from hydra.utils import instantiate
-
+    from lungdet.config.build import build
     from lungdet.training.callbacks import PredictionCollector
 
     files = [cfg.candidates] if isinstance(cfg.candidates, str) else list(cfg.candidates)
     data = trained.data if cfg.data is None else OmegaConf.merge(cfg.data, {k: trained.data[k] for k in INPUT_CONTRACT})
     if "_target_" not in data:
         raise ConfigError([f"data: {run_directory.path} has no collection of its own; add data=luna16 data.root=..."])
-    datamodule = instantiate(data)
+    datamodule = build(data)
     problems = datamodule.store_problems()
     if problems:
         raise ConfigError([f"data: {text}" for text in problems])
     datamodule.score_points(read_points(files))
-    task = instantiate(trained.model, optim=None, scheduler=None)
+    task = build(trained.model, optim=None, scheduler=None)
     collector = PredictionCollector()
-    trainer = instantiate(cfg.trainer, callbacks=[collector], logger=False, enable_checkpointing=False)
+    trainer = build(cfg.trainer, callbacks=[collector], logger=False, enable_checkpointing=False)
     checkpoint = run_directory.checkpoint(cfg.checkpoint)
     trainer.predict(task, datamodule=datamodule, ckpt_path=checkpoint, return_predictions=False, weights_only=True)
     if trainer.is_global_zero:

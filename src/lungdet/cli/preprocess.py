@@ -19,15 +19,14 @@ def run(cfg: DictConfig) -> None:
     Raises:
         StoreError: some scans failed; the others are stored, and the message lists the failures.
     """
-    from hydra.utils import instantiate
-
     from lungdet.cli.progress import scan_progress
     from lungdet.config import check_config
+    from lungdet.config.build import build
     from lungdet.store.preprocess import preprocess
 
     cfg = with_absolute_paths(cfg)
     check_config(cfg, root="preprocess")
-    datamodule = instantiate(cfg.data)
+    datamodule = build(cfg.data)
     scans = datamodule.scan_paths()
     with scan_progress("preprocess", total=len(scans)) as advance:
         report = preprocess(

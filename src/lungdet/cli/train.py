@@ -57,17 +57,17 @@ def run(cfg: DictConfig) -> float:
 def build_experiment(cfg: DictConfig, run: RunDirectory) -> Experiment:
     """The objects that a checked configuration describes."""
     import pytorch_lightning as pl
-    from hydra.utils import instantiate
 
+    from lungdet.config.build import build
     from lungdet.training.callbacks import History
     from lungdet.training.experiment import Experiment
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    datamodule = instantiate(cfg.data, split=instantiate(cfg.split), seed=cfg.seed)
-    task = instantiate(cfg.model, optim=instantiate(cfg.optim), scheduler=instantiate(cfg.scheduler))
-    callbacks = [instantiate(node) for node in cfg.callbacks.values() if node]
+    datamodule = build(cfg.data, split=build(cfg.split), seed=cfg.seed)
+    task = build(cfg.model, optim=build(cfg.optim), scheduler=build(cfg.scheduler))
+    callbacks = [build(node) for node in cfg.callbacks.values() if node]
     loggers = build_loggers(cfg.logger, run.path)
-    trainer = instantiate(
+    trainer = build(
         cfg.trainer, callbacks=[*callbacks, History()], logger=loggers or False, default_root_dir=str(run.path)
     )
     return Experiment(datamodule, task, trainer, run, seed=cfg.seed)
@@ -77,14 +77,16 @@ def build_loggers(nodes: DictConfig, folder: Path) -> list[Any]:
     """The trackers of `logger=...`; those that keep files keep them in the run directory."""
     import inspect
 
-    from hydra.utils import get_class, instantiate
+    from hydra.utils import get_class
+
+    from lungdet.config.build import build
 
     loggers = []
     for node in nodes.values():
         if node:
             keeps_files = "save_dir" in inspect.signature(get_class(node["_target_"])).parameters
             given = {"save_dir": str(folder)} if keeps_files and "save_dir" not in node else {}
-            loggers.append(instantiate(node, **given))
+            loggers.append(build(node, **given))
     return loggers
 
 

@@ -9,11 +9,12 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
+from lungdet.config.build import build
 from lungdet.config.nodes import near_word
+from lungdet.errors import LungdetError
 
 SPAWN_STRATEGIES = ("ddp_spawn", "ddp_fork", "ddp_notebook", "fsdp_spawn")
 
@@ -41,7 +42,10 @@ def experiment_problems(cfg: DictConfig) -> Iterator[str]:
 def _build(path: str, node: DictConfig, problems: list[str], **given: Any) -> Any:
     """The object of a node, or None with the reason appended, config path first."""
     try:
-        return instantiate(node, **given)
+        return build(node, **given)
+    except (LungdetError, ValueError, TypeError) as error:  # refused what the program passed to it
+        problems.append(f"{path}: {error}")
+        return None
     except InstantiationException as error:
         cause: BaseException = error
         while cause.__cause__ is not None:

@@ -113,6 +113,24 @@ class BenchConfig:
     out: str | None
 
 
+@dataclass(frozen=True)
+class FrocConfig:
+    """`lungdet froc`."""
+
+    annotations: str
+    excluded: str | None
+    seriesuids: str
+    submission: str
+    submission_b: str | None
+    out: str
+    name: str | None
+    name_b: str | None
+    n_bootstraps: int
+    seed: int
+    max_marks: int | None
+    allow_foreign_series: bool
+
+
 ROOTS: Mapping[str, type] = {
     "train": TrainConfig,
     "eval": EvalConfig,
@@ -121,4 +139,5 @@ ROOTS: Mapping[str, type] = {
     "phantom": PhantomConfig,
     "import_weights": ImportWeightsConfig,
     "bench": BenchConfig,
+    "froc": FrocConfig,
 }

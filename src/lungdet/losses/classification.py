@@ -99,9 +99,9 @@ class BinaryCrossEntropy(nn.Module):
 
     def __init__(self, pos_weight: float | Literal["train"] | None = None) -> None:
         super().__init__()
-        self.from_training_fold = pos_weight == "train"
+        self.needs_class_counts = pos_weight == "train"
         value = {"train": math.nan, None: 1.0}.get(pos_weight, pos_weight)  # type: ignore[arg-type]
-        if not self.from_training_fold and not (isinstance(value, int | float) and 0 < value < math.inf):
+        if not self.needs_class_counts and not (isinstance(value, int | float) and 0 < value < math.inf):
             raise ConfigError([f"loss.pos_weight must be a number > 0, 'train' or null, got {pos_weight!r}"])
         self.register_buffer("pos_weight", torch.tensor(value, dtype=torch.float32))
 
@@ -111,7 +111,7 @@ class BinaryCrossEntropy(nn.Module):
         Raises:
             ConfigError: not two classes, or a class without samples.
         """
-        if not self.from_training_fold:
+        if not self.needs_class_counts:
             return
         if len(counts) != 2 or min(counts) < 1:
             raise ConfigError(

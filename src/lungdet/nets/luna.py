@@ -46,6 +46,7 @@ class LunaModel(nn.Module):
         super().__init__()
         check_classes("LunaModel", n_classes)
         self.in_channels = in_channels
+        self.n_classes = n_classes
         self.tail_batchnorm = nn.BatchNorm3d(in_channels)
         self.block1 = LunaBlock(in_channels, conv_channels)
         self.block2 = LunaBlock(conv_channels, conv_channels * 2)

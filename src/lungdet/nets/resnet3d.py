@@ -49,6 +49,7 @@ class R3d18(nn.Module):
 
         check_classes("R3d18", n_classes)
         self.in_channels = in_channels
+        self.n_classes = n_classes
         self.backbone = r3d_18(weights=None)
         features = self.backbone.fc.in_features
         self.backbone.fc = nn.Identity()
@@ -115,6 +116,7 @@ class ResNet3d18(nn.Module):
 
         check_classes("ResNet3d18", n_classes)
         self.in_channels = in_channels
+        self.n_classes = n_classes
         z, y, x = (size * stem_stride for size in _RESNET_MINIMUM_ZYX)
         self.minimum_zyx = (z, y, x)
         self.backbone = resnet18(

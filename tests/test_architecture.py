@@ -31,7 +31,7 @@ ALLOWED_ROOMS: dict[str, set[str]] = {
 
 # Third-party walls: package -> the rooms (or files) that may import it.
 WALLS: dict[str, set[str]] = {
-    "SimpleITK": {"io", "store.resample"},
+    "SimpleITK": {"io"},
     "pydicom": {"io"},
     "zarr": {"store"},
     "numcodecs": {"store"},

@@ -1,0 +1,62 @@
+"""The store's own record: its format, fingerprint and settings. What makes a folder a lungdet store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lungdet.errors import MissingFileError, StoreError
+from lungdet.store.schema import FORMAT_VERSION, StoreSpec
+
+
+def write_marker(store: Path, spec: StoreSpec) -> None:
+    """Make an empty store; a valid zarr v3 group from the start."""
+    (store / "scans").mkdir(parents=True, exist_ok=True)
+    record = {"format": FORMAT_VERSION, "fingerprint": spec.fingerprint, "spec": spec.to_dict()}
+    for folder, attributes in ((store / "scans", {}), (store, {"lungdet": record})):
+        partial = folder / "zarr.json.partial"
+        partial.write_text(json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}, indent=2))
+        partial.replace(folder / "zarr.json")
+
+
+def read_marker(store: Path) -> dict[str, Any]:
+    """The record of a store.
+
+    Raises:
+        MissingFileError: there is nothing at `store`.
+        StoreError: what is there is not a store, or of another format version.
+    """
+    if not store.exists():
+        raise MissingFileError(f"no store at {store}")
+    try:
+        record: dict[str, Any] = json.loads((store / "zarr.json").read_text())["attributes"]["lungdet"]
+        version = record["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{store} is not a lungdet store (no zarr.json with a lungdet record); choose another path"
+        ) from error
+    if version != FORMAT_VERSION:
+        raise StoreError(
+            f"{store} has format {version}, this lungdet reads {FORMAT_VERSION}; preprocess again into a new path"
+        )
+    return record
+
+
+def check_marker(store: Path, spec: StoreSpec, *, command: str) -> None:
+    """Refuse a store that was made with other settings.
+
+    Raises:
+        StoreError: says which settings differ and what to type.
+    """
+    record = read_marker(store)
+    if record["fingerprint"] == spec.fingerprint:
+        return
+    made, asked = record["spec"], spec.to_dict()
+    differing = [
+        f"{k}: store {made.get(k)}, asked {asked[k]}" for k in asked if made.get(k) != asked[k] and k != "codec"
+    ]
+    raise StoreError(
+        f"{store} was made with other settings ({'; '.join(differing) or 'an earlier version of the algorithm'}). "
+        f"Rebuild it: {command}; or keep both: data.store_path=<another path>"
+    )

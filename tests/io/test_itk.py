@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,14 @@ def test_libraries_below_simpleitk_do_not_reach_stderr(tmp_path: Path, capfd: py
 
 def test_stderr_is_given_back(nrrd: Path, capfd: pytest.CaptureFixture[str]) -> None:
     read_itk(nrrd)
+    os.write(2, b"still here")
+    assert capfd.readouterr().err == "still here"
+
+
+def test_threads_do_not_lose_stderr(nrrd: Path, hu: HuArray, capfd: pytest.CaptureFixture[str]) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        for values, _ in pool.map(read_itk, [nrrd] * 40):
+            np.testing.assert_array_equal(values, hu)
     os.write(2, b"still here")
     assert capfd.readouterr().err == "still here"
 

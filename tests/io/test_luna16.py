@@ -101,6 +101,12 @@ def test_v2_is_preferred_and_another_file_can_be_chosen(root: Path) -> None:
         read_luna16(root, candidates_file="mine.csv")
 
 
+def test_no_warning_where_every_positive_has_its_annotation(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (root / "candidates.csv").write_text("".join(CANDIDATES.splitlines(keepends=True)[:-1]))
+    assert read_luna16(root).counts["positives_without_annotation"] == 0
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 def test_annotations_must_be_there_but_may_lie_with_the_evaluation_script(root: Path) -> None:
     folder = root / "evaluationScript" / "annotations"
     folder.mkdir(parents=True)

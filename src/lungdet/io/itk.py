@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from lungdet.geometry import Geometry
 from lungdet.io.voxels import check_channels, geometry_of
 
 _log = logging.getLogger(__name__)
+_stderr_turn = threading.Lock()
 
 
 def read_itk_header(path: Path) -> Geometry:
@@ -60,22 +62,22 @@ def _translated(path: Path) -> Iterator[None]:
 
     MetaIO, the NIfTI library and GDCM print to the process's stderr whatever ITK's own warning switch says, hence the
     file descriptor: what they print goes into the error text, or to the log at level DEBUG when the read succeeds.
+    The descriptor belongs to the whole process, so threads take turns.
     """
-    kept = os.dup(2)
-    try:
-        with tempfile.TemporaryFile() as spool:
+    with _stderr_turn, tempfile.TemporaryFile() as spool:
+        kept = os.dup(2)
+        try:
             os.dup2(spool.fileno(), 2)
             failure: RuntimeError | None = None
             try:
                 yield
             except RuntimeError as error:
                 failure = error
-            finally:
-                os.dup2(kept, 2)
-            spool.seek(0)
-            said = spool.read().decode("utf-8", "replace").strip()
-    finally:
-        os.close(kept)
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+        spool.seek(0)
+        said = spool.read().decode("utf-8", "replace").strip()
     if failure is not None:
         raise ScanError(f"{path}: cannot be read as an image: {_gist(str(failure), said)}") from failure
     if said:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,9 +83,7 @@ def read_table(path: Path, columns: Mapping[str, Column]) -> pd.DataFrame:
             convert_options=pacsv.ConvertOptions(column_types=types, include_columns=list(columns)),
         )
     except pa.ArrowInvalid as error:
-        if sum(1 for _ in _lines(path)) > 1:
-            _blame(path, columns, error)
-        table = pa.table({name: pa.array([], types[name]) for name in columns})
+        _blame(path, columns, error)
     frame = {}
     for name, column in columns.items():
         array = table.column(name)
@@ -102,10 +101,8 @@ def read_table(path: Path, columns: Mapping[str, Column]) -> pd.DataFrame:
 
 def row_error(path: Path, row: int, why: str) -> NoReturn:
     """Raises TableError for the data row with this number (0 is the first after the header), naming the file line."""
-    for count, (line, _) in enumerate(_lines(path), start=-1):
-        if count == row:
-            raise TableError(f"{path}: line {line}: {why}")
-    raise AssertionError(f"row {row} is not in {path}")
+    line, _ = next(itertools.islice(_lines(path), row + 1, None))
+    raise TableError(f"{path}: line {line}: {why}")
 
 
 def _header(path: Path) -> tuple[list[str], str, int]:

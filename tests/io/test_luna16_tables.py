@@ -14,6 +14,7 @@ from lungdet.io.luna16_tables import (
     read_excluded,
     read_malignancy,
     read_marks,
+    read_points,
     read_series,
     read_seriesuids,
 )
@@ -65,6 +66,12 @@ def test_marks_may_be_any_score(tmp_path: Path) -> None:
         read_marks(write(tmp_path, "probability,seriesuid,coordX,coordY,coordZ\nnan,1.2,1,2,3\n"))
 
 
+def test_points_of_any_table(tmp_path: Path) -> None:
+    table = read_points(write(tmp_path, "coordZ,seriesuid,coordX,coordY,class\n3,1.2,1,2,maybe\n"))
+    assert list(table.columns) == POINT
+    assert table.iloc[0].tolist() == ["1.2", 1.0, 2.0, 3.0]
+
+
 def test_series(tmp_path: Path) -> None:
     table = read_series(write(tmp_path, "seriesuid,subset,patient_id\n1.2,0,p\n1.3,-1,q\n"))
     assert table["subset"].tolist() == [0, -1]
@@ -102,7 +109,7 @@ def test_malformed_ratings(tmp_path: Path, row: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "read", [read_annotations, read_excluded, read_candidates, read_marks], ids=lambda f: f.__name__
+    "read", [read_annotations, read_excluded, read_candidates, read_marks, read_points], ids=lambda f: f.__name__
 )
 @pytest.mark.parametrize(
     ("line", "message"),

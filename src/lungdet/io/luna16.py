@@ -19,6 +19,7 @@ from lungdet.io.luna16_tables import (
     read_excluded,
     read_malignancy,
     read_marks,
+    read_points,
     read_series,
     read_seriesuids,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "read_luna16",
     "read_malignancy",
     "read_marks",
+    "read_points",
     "read_series",
     "read_seriesuids",
 ]

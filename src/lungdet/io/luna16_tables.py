@@ -80,6 +80,19 @@ def read_marks(path: Path | str) -> pd.DataFrame:
     return read_table(Path(path), {**_POINT, "probability": Column("probability")})
 
 
+def read_points(path: Path | str) -> pd.DataFrame:
+    """The positions of any table in the challenge's style: annotations, candidates or marks.
+
+    Returns:
+        series_uid (str), center_x_mm, center_y_mm, center_z_mm (float64), in file order; other columns are left out.
+
+    Raises:
+        MissingFileError: no such file.
+        TableError: a missing column or a value that is not allowed, with its line.
+    """
+    return read_table(Path(path), _POINT)
+
+
 def read_series(path: Path | str) -> pd.DataFrame:
     """Which patient and which subset each series belongs to: `series.csv`.
 

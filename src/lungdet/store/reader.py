@@ -106,7 +106,7 @@ class CtStore:
         return self._whole(series_uid, "lung_mask", np.uint8)
 
     def crop(
-        self, series_uid: str, center_xyz_mm: Sequence[float], shape_zyx: Sequence[int]
+        self, series_uid: str, center_xyz_mm: npt.ArrayLike, shape_zyx: Sequence[int]
     ) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.bool_]]:
         """A box around a world point.
 

@@ -1,0 +1,105 @@
+"""The own reader gives what zarr-python gives, for every codec and any box, and names what is damaged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lungdet.errors import StoreError
+from lungdet.store.schema import StoreSpec
+from lungdet.store.shard import ShardReader
+
+CODECS: tuple[Literal["lz4", "zstd", "none"], ...] = ("lz4", "zstd", "none")
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@given(data=st.data())
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_box_equals_zarr_python(
+    codec: Literal["lz4", "zstd", "none"], make_store: Callable[[StoreSpec], Path], data: st.DataObject
+) -> None:
+    folder = make_store(StoreSpec(codec=codec)) / "scans" / "1.2.1" / "hu"
+    reader = ShardReader(folder)
+    start = [data.draw(st.integers(0, n - 1)) for n in reader.shape]
+    stop = [data.draw(st.integers(b + 1, n)) for b, n in zip(start, reader.shape, strict=True)]
+    out = np.empty([e - b for b, e in zip(start, stop, strict=True)], np.int16)
+    reader.read(start, out)
+    array = zarr.open_array(folder, mode="r")
+    assert np.array_equal(out, array[tuple(slice(b, e) for b, e in zip(start, stop, strict=True))])
+
+
+def test_the_layout_is_one_shard_of_small_chunks(make_store: Callable[..., Path]) -> None:
+    array = zarr.open_array(make_store() / "scans" / "1.2.1" / "hu", mode="r")
+    assert array.metadata.zarr_format == 3
+    assert array.chunks == (32, 32, 32)
+    assert array.nchunks > 1
+    assert [
+        p.name for p in (make_store() / "scans" / "1.2.1" / "hu").rglob("*") if p.is_file() and p.name != "zarr.json"
+    ] == ["0"]
+
+
+def test_a_volume_of_nothing_but_air_has_no_shard(tmp_path: Path) -> None:
+    array = zarr.create_array(
+        tmp_path / "a", shape=(40, 40, 40), chunks=(32, 32, 32), shards=(64, 64, 64), dtype="int16", fill_value=-1024,
+        compressors=None,
+    )  # fmt: skip
+    array[...] = -1024
+    reader = ShardReader(tmp_path / "a")
+    out = np.zeros((3, 3, 3), np.int16)
+    reader.read((30, 30, 30), out)
+    assert (out == -1024).all()
+
+
+def test_a_chunk_of_nothing_but_air_is_filled(tmp_path: Path) -> None:
+    array = zarr.create_array(
+        tmp_path / "a", shape=(64, 32, 32), chunks=(32, 32, 32), shards=(64, 32, 32), dtype="int16", fill_value=-1024,
+        compressors=None,
+    )  # fmt: skip
+    array[:32] = 5
+    out = np.zeros((4, 1, 1), np.int16)
+    ShardReader(tmp_path / "a").read((30, 0, 0), out)
+    assert out.ravel().tolist() == [5, 5, -1024, -1024]
+
+
+@pytest.fixture
+def copied(make_store: Callable[..., Path], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(make_store() / "scans" / "1.2.1" / "hu", tmp_path / "hu"))
+
+
+def test_a_truncated_shard_is_named(copied: Path) -> None:
+    shard = copied / "c" / "0" / "0" / "0"
+    shard.write_bytes(shard.read_bytes()[:50])
+    with pytest.raises(StoreError, match=r"50 bytes, shorter than its index of .*; preprocess this scan again"):
+        ShardReader(copied)
+
+
+def test_a_damaged_chunk_is_named(copied: Path) -> None:
+    shard = copied / "c" / "0" / "0" / "0"
+    content = bytearray(shard.read_bytes())
+    content[:64] = b"\xff" * 64
+    shard.write_bytes(bytes(content))
+    with pytest.raises(StoreError, match=r"chunk \(0, 0, 0\) does not decode"):
+        ShardReader(copied).read((0, 0, 0), np.empty((2, 2, 2), np.int16))
+
+
+def test_an_array_that_another_program_wrote_is_refused(tmp_path: Path) -> None:
+    zarr.create_array(tmp_path / "a", shape=(4, 4, 4), chunks=(4, 4, 4), dtype="int16")
+    with pytest.raises(StoreError, match="not an array of a lungdet store"):
+        ShardReader(tmp_path / "a")
+
+
+def test_an_unknown_codec_is_refused(copied: Path) -> None:
+    meta = json.loads((copied / "zarr.json").read_text())
+    meta["codecs"][0]["configuration"]["codecs"][1]["name"] = "zfpy"
+    (copied / "zarr.json").write_text(json.dumps(meta))
+    with pytest.raises(StoreError, match="lungdet did not write"):
+        ShardReader(copied)

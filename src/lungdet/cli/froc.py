@@ -33,7 +33,7 @@ def run(cfg: DictConfig) -> None:
 
     from lungdet.config import check_config
     from lungdet.evaluation.froc_report import Rival, denominator_statement, write_froc
-    from lungdet.io.luna16 import read_excluded, read_marks, read_seriesuids
+    from lungdet.io.luna16_tables import read_excluded, read_marks, read_seriesuids
     from lungdet.metrics.froc import compare_froc, evaluate_froc
 
     cfg = with_absolute_paths(cfg)

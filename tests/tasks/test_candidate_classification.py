@@ -167,7 +167,7 @@ def test_logged_validation_equals_scikit_learn_on_the_predictions(tmp_path: Path
 
 def test_it_learns(tmp_path: Path) -> None:
     seen = Records()
-    task = make_task(net=LunaModel, optim=partial(AdamW, lr=3e-3))
+    task = make_task(net=partial(LunaModel, conv_channels=4), optim=partial(AdamW, lr=5e-3))
     make_trainer(tmp_path, max_epochs=10, callbacks=[seen]).fit(task, datamodule=BlobData())
     assert seen.epochs[-1]["train/loss"] < 0.5 * seen.epochs[0]["train/loss"]
     assert seen.epochs[-1]["val/auroc"] > 0.9
@@ -264,6 +264,7 @@ def test_bfloat16_gives_float32_logits_and_losses(tmp_path: Path) -> None:
     assert logit.dtype == torch.float32
     assert not torch.equal(logit, logit.bfloat16().float())
     assert math.isfinite(seen.epochs[0]["val/loss"])
+    assert all(torch.isfinite(tensor).all() for tensor in task.state_dict().values())
 
 
 def test_memory_format_follows_the_net_and_can_be_refused() -> None:

@@ -96,6 +96,7 @@ def test_a_checkpoint_before_the_plateau_step_keeps_the_metric(parameters: list[
     plateau.step(0.9)  # epoch 0
     trainer = at_the_end_of_epoch(2, plateau)  # epoch 1 is finished, its step is due
     metric = unstepped_plateau_metric(trainer)
+    assert metric is not None
     assert metric == pytest.approx(0.7)
     step_plateau(trainer, metric)
     assert optimizer.param_groups[0]["lr"] == 0.5

@@ -15,6 +15,7 @@ from lungdet.data.sample import ClassBatch, SampleSpec
 from lungdet.errors import ConfigError, ShapeError
 from lungdet.losses.classification import binary_logit
 from lungdet.metrics.classification import BinaryRanking, LossAndAccuracy
+from lungdet.nets.shallow_convolution import guard_shallow_convolutions
 from lungdet.tasks.optimisation import (
     OptimizerFactory,
     SchedulerSpec,
@@ -72,6 +73,7 @@ class CandidateClassification(pl.LightningModule):
         self.memory_format = torch.contiguous_format
         if channels_last:
             self.memory_format = getattr(net, "memory_format", torch.contiguous_format)
+        guard_shallow_convolutions(net)
         self.net = net.to(memory_format=self.memory_format)
         self.loss = loss
         self.optim = optim

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -62,29 +61,25 @@ def precision_recall_figure(
     return figure
 
 
-def score_figure(
-    label: npt.NDArray[np.integer], logit: npt.NDArray[np.floating], thresholds: Mapping[str, float]
-) -> Figure:
+def score_figure(histogram: pd.DataFrame, thresholds: Mapping[str, float]) -> Figure:
     """How the logits of the two classes are spread, each class as shares of itself, with the thresholds.
 
     Args:
-        label: {0, 1} [N].
-        logit: float [N].
+        histogram: columns low, high, negatives, positives, see `score_histogram`.
         thresholds: name -> logit, finite.
     """
-    scores = np.asarray(logit, dtype=np.float64)
-    marks = list(thresholds.values())
-    low, high = (float(np.min([scores.min(), *marks])), float(np.max([scores.max(), *marks])))
-    margin = 0.02 * (high - low) or 1.0
-    edges = np.linspace(low - margin, high + margin, 41)
+    edges = np.append(histogram["low"].to_numpy(), histogram["high"].iloc[-1])
+    low, high = float(np.min([edges[0], *thresholds.values()])), float(np.max([edges[-1], *thresholds.values()]))
     with figure_style():
         figure, axes = _canvas(_SIZE)
-        for value, name, color in ((0, "no nodule", "muted"), (1, "nodule", "accent")):
-            chosen = scores[label == value]
-            if chosen.size:
-                share = np.histogram(chosen, edges)[0] / chosen.size
-                axes.stairs(share, edges, color=COLORS[color], fill=True, alpha=0.25)
-                axes.stairs(share, edges, color=COLORS[color], linewidth=1.4, label=f"{name} (n = {chosen.size:,})")
+        for column, name, color in (("negatives", "no nodule", "muted"), ("positives", "nodule", "accent")):
+            counts = histogram[column].to_numpy(dtype=np.float64)
+            total = counts.sum()
+            if total:
+                axes.stairs(counts / total, edges, color=COLORS[color], fill=True, alpha=0.25)
+                axes.stairs(
+                    counts / total, edges, color=COLORS[color], linewidth=1.4, label=f"{name} (n = {total:,.0f})"
+                )
         top = axes.get_ylim()[1]
         axes.set_ylim(0, top * (1.02 + 0.075 * len(thresholds)))
         for i, (name, at) in enumerate(sorted(thresholds.items(), key=lambda item: item[1])):
@@ -106,20 +101,30 @@ def score_figure(
     return figure
 
 
-def reliability_figure(table: pd.DataFrame) -> Figure:
-    """Observed share of nodules over predicted probability.
+def reliability_figure(bins: pd.DataFrame) -> Figure:
+    """Observed share of nodules over predicted probability; the area of a point grows with its candidates.
 
     Args:
-        table: columns predicted, observed, n (one row per bin that holds candidates).
+        bins: columns mean_probability, observed_fraction, n_rows; one row per bin that holds candidates.
     """
     with figure_style():
         figure, axes = _canvas(_SIZE)
+        predicted, observed = bins["mean_probability"], bins["observed_fraction"]
         axes.plot([0, 1], [0, 1], color=COLORS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
-        axes.plot(table["predicted"], table["observed"], color=COLORS["accent"], linewidth=1.2)
-        share = np.sqrt(table["n"].to_numpy(dtype=float) / max(1, int(table["n"].max())))
-        axes.scatter(
-            table["predicted"], table["observed"], s=16 + 120 * share, color=COLORS["accent"], alpha=0.75, linewidths=0
-        )
+        axes.plot(predicted, observed, color=COLORS["accent"], linewidth=1.2)
+        share = np.sqrt(bins["n_rows"].to_numpy(dtype=np.float64) / max(1, int(bins["n_rows"].max())))
+        axes.scatter(predicted, observed, s=16 + 120 * share, color=COLORS["accent"], alpha=0.75, linewidths=0)
+        for x, y, n in zip(predicted, observed, bins["n_rows"], strict=True):
+            below = y > 0.93
+            axes.annotate(
+                f"{n:,}",
+                (x, y),
+                xytext=(0, -13 if below else 8),
+                textcoords="offset points",
+                ha="center",
+                color=COLORS["muted"],
+                fontsize=7.5,
+            )
         _unit_square(axes, "Predicted probability", "Observed share of nodules")
     return figure
 
@@ -128,16 +133,16 @@ def size_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Sensitivity by diameter class with its interval.
 
     Args:
-        rows: name, n, and sensitivity (value, low, high); classes without nodules are drawn as an empty place.
+        rows: name, n, estimate (an `Estimate`); a class without nodules is drawn as an empty place.
     """
     with figure_style():
         figure, axes = _canvas(_WIDE)
         for x, row in enumerate(rows):
-            value, low, high = row["value"], row["low"], row["high"]
-            if np.isfinite(value):
-                axes.plot([x], [value], "o", color=COLORS["accent"], markersize=7)
-            if np.isfinite(low) and np.isfinite(high):
-                axes.plot([x, x], [low, high], color=COLORS["accent"], linewidth=1.6)
+            estimate = row["estimate"]
+            if np.isfinite(estimate.value):
+                axes.plot([x], [estimate.value], "o", color=COLORS["accent"], markersize=7)
+            if np.isfinite(estimate.low):
+                axes.plot([x, x], [estimate.low, estimate.high], color=COLORS["accent"], linewidth=1.6)
         axes.set_xticks(range(len(rows)), [f"{row['name']}\nn = {row['n']}" for row in rows])
         axes.set_xlim(-0.5, len(rows) - 0.5)
         axes.set_ylim(-0.03, 1.03)

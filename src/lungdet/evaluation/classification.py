@@ -1,0 +1,263 @@
+"""Predictions of a candidate classifier -> every number of its report. No model, no pixels but those handed in."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lungdet.errors import TableError
+from lungdet.evaluation.curves import ranking_curves, score_histogram, why_no_area
+from lungdet.evaluation.estimates import Estimate, PatientDraws
+from lungdet.evaluation.findings import find
+from lungdet.evaluation.gallery import CropLoader, build_galleries
+from lungdet.evaluation.predictions import PARTITIONS, check_predictions
+from lungdet.evaluation.results import (
+    Audit,
+    Calibration,
+    ClassificationReport,
+    Comparison,
+    Counts,
+    OperatingPoint,
+    Ranking,
+    SizeClass,
+)
+from lungdet.evaluation.thresholds import Threshold, choose_thresholds
+from lungdet.metrics.calibration import brier_score, expected_calibration_error, reliability_curve
+from lungdet.metrics.ranking import auroc, average_precision, under_patient_weights
+
+logger = logging.getLogger(__name__)
+
+# LUNA16's diameter classes; a class holds its lower bound.
+SIZE_EDGES_MM = (3.0, 6.0, 10.0, 20.0, 30.0, math.inf)
+
+_AREAS = {"auroc": auroc, "average_precision": average_precision}
+
+
+def evaluate_classification(
+    predictions: pd.DataFrame,
+    *,
+    title: str,
+    provenance: Mapping[str, Any],
+    baselines: Mapping[str, pd.DataFrame] | None = None,
+    load_crop: CropLoader | None = None,
+    history: pd.DataFrame | None = None,
+    n_resamples: int = 1000,
+    seed: int = 0,
+    n_gallery: int = 6,
+) -> ClassificationReport:
+    """Compute everything a classification report shows.
+
+    Results are those of the test partition (of validation when there are no test rows, and the report says so);
+    thresholds are chosen on validation. The same table gives the same numbers, whatever the order of its rows.
+
+    Args:
+        predictions: see `check_predictions`.
+        title: headline of the report.
+        provenance: what to show about the origin: run, split hash, store fingerprint, git commit, versions, ...
+        baselines: name -> predictions of simpler methods on the same candidates.
+        load_crop: row of the table -> (int16 HU [D, H, W], spacing_zyx_mm, direction) for the galleries.
+        history: per-epoch metrics of the training: column epoch and `train/loss`, `val/loss`, `val/auroc`, ...; several
+            rows per epoch (as Lightning's CSV logger writes them) are merged.
+        n_resamples: patient-bootstrap resamples behind each interval.
+        seed: of the resampling.
+        n_gallery: candidates per gallery.
+
+    Raises:
+        TableError: no rows at all, a table that `check_predictions` refuses, or a baseline on other candidates.
+    """
+    table = check_predictions(predictions)
+    if table.empty:
+        raise TableError("the predictions table has no rows: was the run's predict step skipped?")
+    parts = {name: table[table["partition"] == name].reset_index(drop=True) for name in PARTITIONS}
+    partition = "test" if len(parts["test"]) else "val"
+    here = parts[partition]
+    draws = {name: PatientDraws(part["patient_id"], n_resamples=n_resamples, seed=seed) for name, part in parts.items()}
+    if "model" in (baselines or {}):
+        raise TableError("a baseline cannot be called 'model', the name of what is evaluated; give it another")
+    logger.info("evaluating %d candidates, %d resamples", len(table), n_resamples)
+
+    samples = {name: _resampled_areas(part, draws[name]) for name, part in parts.items()}
+    thresholds = choose_thresholds(parts["val"]["label"], parts["val"]["logit"])
+    points = {name: _operating_point(threshold, parts, draws) for name, threshold in thresholds.items()}
+    headline = next(name for name in ("recall_90", "half") if partition in points[name].on)
+    compared = {
+        name: _matching(check_predictions(baseline, source=f"baseline '{name}'"), table, name)
+        for name, baseline in (baselines or {}).items()
+    }
+
+    report = ClassificationReport(
+        title=title,
+        provenance=dict(provenance),
+        partition=partition,
+        n_resamples=n_resamples,
+        seed=seed,
+        headline=headline,
+        counts={name: _counts(part) for name, part in parts.items()},
+        audit=_audit(table),
+        ranking={name: _ranking(part, draws[name], samples[name]) for name, part in parts.items()},
+        operating_points=points,
+        calibration={name: _calibration(part) for name, part in parts.items()},
+        by_size=_by_size(here, draws[partition], points),
+        baselines=tuple(
+            _comparison(name, other[other["partition"] == partition], here, draws[partition], samples[partition])
+            for name, other in compared.items()
+        ),
+        findings=(),
+        galleries=build_galleries(
+            here, threshold_logit=points[headline].threshold.logit, n=n_gallery, load_crop=load_crop
+        ),
+        pictures_left_out="" if load_crop is not None else "no CT pixels were handed to the evaluation.",
+        curves=ranking_curves({"model": table, **compared}),
+        histogram=score_histogram(here),
+        history=None if history is None else _by_epoch(history),
+    )
+    return dataclasses.replace(report, findings=find(report))
+
+
+def _counts(part: pd.DataFrame) -> Counts:
+    positives = int(part["label"].sum())
+    return Counts(
+        patients=part["patient_id"].nunique(),
+        series=part["series_uid"].nunique(),
+        candidates=len(part),
+        positives=positives,
+        prevalence=positives / len(part) if len(part) else math.nan,
+    )
+
+
+def _audit(table: pd.DataFrame) -> Audit:
+    shared = {}
+    for column in ("patient_id", "series_uid"):
+        seen = table[["fold", "partition", column]].drop_duplicates()
+        shared[column] = tuple(sorted(seen.loc[seen.duplicated(["fold", column]), column].unique()))
+    folds = tuple(int(fold) for fold in sorted(table["fold"].unique()))
+    return Audit(folds, shared_patients=shared["patient_id"], shared_series=shared["series_uid"])
+
+
+def _resampled_areas(part: pd.DataFrame, draws: PatientDraws) -> Mapping[str, npt.NDArray[np.float64]]:
+    return under_patient_weights(part["label"], part["logit"], draws.patient, weights=draws.weights).samples
+
+
+def _ranking(part: pd.DataFrame, draws: PatientDraws, samples: Mapping[str, npt.NDArray[np.float64]]) -> Ranking:
+    reason = why_no_area(part)
+    estimates = {
+        name: Estimate(math.nan, reason=reason)
+        if reason
+        else draws.estimate(area(part["label"], part["logit"]), samples[name])
+        for name, area in _AREAS.items()
+    }
+    return Ranking(**estimates)
+
+
+def _operating_point(
+    threshold: Threshold, parts: Mapping[str, pd.DataFrame], draws: Mapping[str, PatientDraws]
+) -> OperatingPoint:
+    if math.isnan(threshold.logit):
+        return OperatingPoint(threshold, {})
+    on = {
+        name: draws[name].at_threshold(
+            part["label"].to_numpy(),
+            part["logit"].to_numpy(),
+            threshold=threshold,
+            n_series=part["series_uid"].nunique(),
+        )
+        for name, part in parts.items()
+        if len(part)
+    }
+    return OperatingPoint(threshold, on)
+
+
+def _calibration(part: pd.DataFrame) -> Calibration:
+    label = part["label"].to_numpy()
+    probability = part["probability"].to_numpy(dtype=np.float64)
+    prevalence = float(label.mean()) if label.size else math.nan
+    bins = pd.DataFrame(reliability_curve(probability, label)._asdict())
+    return Calibration(
+        ece=expected_calibration_error(probability, label),
+        ece_equal_mass=expected_calibration_error(probability, label, binning="mass"),
+        brier=brier_score(probability, label),
+        brier_of_prevalence=prevalence * (1 - prevalence),
+        mean_probability=float(probability.mean()) if probability.size else math.nan,
+        bins=bins.loc[bins["n_rows"] > 0].reset_index(drop=True),
+    )
+
+
+def _by_size(here: pd.DataFrame, draws: PatientDraws, points: Mapping[str, OperatingPoint]) -> tuple[SizeClass, ...]:
+    label, logit = here["label"].to_numpy(), here["logit"].to_numpy(dtype=np.float64)
+    diameter = here["diameter_mm"].to_numpy()
+    positive = label == 1
+    classes = [
+        (f"{low:g}-{high:g} mm" if math.isfinite(high) else f">= {low:g} mm", (diameter >= low) & (diameter < high))
+        for low, high in pairwise(SIZE_EDGES_MM)
+    ]
+    # LUNA16 has neither; other collections may.
+    rare = [("< 3 mm", diameter < SIZE_EDGES_MM[0]), ("unknown", np.isnan(diameter))]
+    classes += [(name, member) for name, member in rare if (member & positive).any()]
+
+    rows = []
+    for name, member in classes:
+        chosen = member & positive
+        n = int(np.count_nonzero(chosen))
+        area = Estimate(math.nan, reason="no nodule of this size" if not n else "no negatives")
+        if n and not positive.all():
+            keep = chosen | ~positive
+            resampled = under_patient_weights(
+                label[keep], logit[keep], draws.patient[keep], weights=draws.weights, metrics=["auroc"]
+            )
+            area = draws.estimate(auroc(label[keep], logit[keep]), resampled.samples["auroc"])
+        sensitivity = {
+            key: draws.ratio(chosen & (logit >= point.threshold.logit), chosen, reason="no nodule of this size")
+            for key, point in points.items()
+            if point.on
+        }
+        rows.append(SizeClass(name, n, area, sensitivity))
+    return tuple(rows)
+
+
+def _matching(baseline: pd.DataFrame, table: pd.DataFrame, name: str) -> pd.DataFrame:
+    key = ["partition", "series_uid", "candidate_id", "label"]
+    if not baseline[key].equals(table[key]):
+        both = baseline[key].merge(table[key])
+        raise TableError(
+            f"baseline '{name}' must hold the same candidates and labels as the model: it has {len(baseline)} rows, "
+            f"the model {len(table)}, {len(both)} are in both. Predict with both on the same split"
+        )
+    return baseline
+
+
+def _comparison(
+    name: str,
+    other: pd.DataFrame,
+    here: pd.DataFrame,
+    draws: PatientDraws,
+    samples: Mapping[str, npt.NDArray[np.float64]],
+) -> Comparison:
+    other_samples = _resampled_areas(other, draws)
+    reason = why_no_area(here)
+    differences = {
+        area: Estimate(math.nan, reason=reason)
+        if reason
+        else draws.estimate(
+            compute(here["label"], here["logit"]) - compute(other["label"], other["logit"]),
+            samples[area] - other_samples[area],
+        )
+        for area, compute in _AREAS.items()
+    }
+    return Comparison(
+        name, _ranking(other, draws, other_samples), differences["auroc"], differences["average_precision"]
+    )
+
+
+def _by_epoch(history: pd.DataFrame) -> pd.DataFrame:
+    if "epoch" not in history:
+        raise TableError(f"training history needs a column epoch; it has {', '.join(map(str, history.columns))}")
+    merged = history.select_dtypes("number").groupby("epoch").last()
+    return merged.dropna(axis="columns", how="all").reset_index()

@@ -1,0 +1,322 @@
+"""A classification report on disk: report.json, curves.parquet and the self-contained report.html."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from lungdet.evaluation import figures
+from lungdet.evaluation.estimates import Estimate
+from lungdet.evaluation.gallery import Gallery, GalleryItem, png_data_uri
+from lungdet.evaluation.results import ClassificationReport
+from lungdet.evaluation.style import inline_svg
+from lungdet.evaluation.views import LUNG_WINDOW_HU, View
+
+logger = logging.getLogger(__name__)
+
+_EN_DASH, _MINUS = "\u2013", "\u2212"
+_POINT_NAMES = {"half": "0.5", "max_f1": "Largest F1", "youden": "Youden's J", "recall_90": "Recall ≥ 0.9"}
+_PARTITION_NAMES = {"val": "Validation", "test": "Test"}
+_CALIBRATION_ROWS = (
+    ("ece", "ECE, 15 bins of equal width", 3),
+    ("ece_equal_mass", "ECE, 15 bins of equal content", 3),
+    ("brier", "Brier score", 4),
+    ("brier_of_prevalence", "Brier score of always saying the prevalence", 4),
+    ("mean_probability", "Mean probability", 4),
+)
+_HISTORY = (("loss", "min"), ("auroc", "max"), ("average_precision", "max"))
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """Where the files of one report lie."""
+
+    json: Path
+    html: Path
+    curves: Path
+
+
+def write_report(report: ClassificationReport, folder: Path | str) -> WrittenReport:
+    """Write all files of a report.
+
+    The same report gives the same bytes: keys are sorted, floats rounded to 12 digits, nothing holds a time.
+
+    Args:
+        report: from `evaluate_classification`.
+        folder: made if missing; files of an earlier report are replaced.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = WrittenReport(folder / "report.json", folder / "report.html", folder / "curves.parquet")
+    text = json.dumps(report.to_dict(), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    written.json.write_text(text + "\n", encoding="utf-8")
+    curves = pa.Table.from_pandas(report.curves, preserve_index=False).replace_schema_metadata(None)
+    pq.write_table(curves, written.curves, compression="zstd")
+    written.html.write_text(render_html(report), encoding="utf-8")
+    logger.info("report: %s", written.html)
+    return written
+
+
+def render_html(report: ClassificationReport) -> str:
+    """The report as one HTML page that refers to nothing outside itself."""
+    environment = Environment(
+        loader=PackageLoader("lungdet.evaluation"), autoescape=True, undefined=StrictUndefined, trim_blocks=False
+    )
+    environment.filters.update(
+        number=_number, interval=_interval, count=_count, probability=_probability, signed=_signed, lower_first=_lower
+    )
+    drawn = dict(_figures(report))
+    css = environment.loader.get_source(environment, "report.css")[0] if environment.loader else ""
+    return environment.get_template("classification.html.j2").render(
+        report=report,
+        css=Markup(css),
+        here=report.counts[report.partition],
+        here_name=_PARTITION_NAMES[report.partition].lower(),
+        answer=_answer(report),
+        tiles=_tiles(report),
+        sections=_sections(report, drawn),
+        figures=drawn,
+        history_figures=[name for name in drawn if name.startswith("history")],
+        partition_names=_PARTITION_NAMES,
+        point_names=_POINT_NAMES,
+        size_points=[name for name, point in report.operating_points.items() if report.partition in point.on],
+        calibration_rows=_CALIBRATION_ROWS,
+        window=LUNG_WINDOW_HU,
+        galleries=[_gallery(gallery, report.headline) for gallery in report.galleries],
+        provenance=list(_flat(report.provenance)),
+    )
+
+
+def _answer(report: ClassificationReport) -> str:
+    area = report.ranking[report.partition].auroc
+    if math.isnan(area.value):
+        return f"No answer yet: {area.reason} in {_PARTITION_NAMES[report.partition].lower()}."
+    point = report.operating_points[report.headline]
+    on = point.on[report.partition]
+    counted = on.confusion
+    how = "chosen on validation for a recall of 0.9" if report.headline == "recall_90" else "of probability 0.5"
+    return (
+        f"A nodule outranks another candidate {100 * area.value:.1f} % of the time. At the threshold {how}, "
+        f"{counted.tp:,} of {counted.tp + counted.fn:,} nodule candidates are called ({100 * on.recall.value:.0f} %), "
+        f"with {on.fp_per_series:.1f} false calls per CT series."
+    )
+
+
+def _tiles(report: ClassificationReport) -> list[dict[str, str]]:
+    ranking = report.ranking[report.partition]
+    on = report.operating_points[report.headline].on[report.partition]
+    where = f"at {_lower(_POINT_NAMES[report.headline])}"
+    shown = [
+        ("AUROC", ranking.auroc, 3),
+        ("Average precision", ranking.average_precision, 3),
+        (f"Sensitivity {where}", on.recall, 2),
+    ]
+    tiles = [
+        {
+            "name": name,
+            "value": _number(e.value, digits),
+            "note": f"95 % interval {_interval(e, digits)}" if not math.isnan(e.low) else e.reason,
+        }
+        for name, e, digits in shown
+    ]
+    calls = {"name": f"False calls per series {where}", "value": _number(on.fp_per_series, 1)}
+    return [*tiles, {**calls, "note": f"precision {_number(on.precision.value, 2)}"}]
+
+
+def _sections(report: ClassificationReport, drawn: dict[str, Any]) -> list[tuple[str, str]]:
+    trained = any(name.startswith("history") for name in drawn)
+    listed = [
+        ("findings", "Read this first", bool(report.findings)),
+        ("data", "Data", True),
+        ("ranking", "Ranking", True),
+        ("operating-points", "Thresholds", True),
+        ("size", "Nodule size", True),
+        ("calibration", "Calibration", True),
+        ("baselines", "Baselines", bool(report.baselines)),
+        ("training", "Training", trained),
+        ("galleries", "Galleries", True),
+        ("provenance", "Provenance", True),
+    ]
+    return [(anchor, name) for anchor, name, shown in listed if shown]
+
+
+def _figures(report: ClassificationReport) -> Iterator[tuple[str, dict[str, Any]]]:
+    def embedded(name: str, figure: Any, caption: str) -> tuple[str, dict[str, Any]]:
+        return name, {"svg": Markup(inline_svg(figure, name)), "caption": caption}
+
+    here = _PARTITION_NAMES[report.partition].lower()
+    points = {name: point.on[report.partition] for name, point in report.operating_points.items() if point.on}
+    marked = {_POINT_NAMES[name]: on for name, on in points.items()}
+    curves = report.curves[report.curves["partition"] == report.partition]
+    if not curves.empty:
+        yield embedded(
+            "roc",
+            figures.roc_figure(
+                _by_model(curves, "roc"),
+                {name: (1 - on.specificity.value, on.recall.value) for name, on in marked.items()},
+            ),
+            f"ROC curve on {here}. The dots are the thresholds of the next section; the dotted diagonal is guessing.",
+        )
+        yield embedded(
+            "precision-recall",
+            figures.precision_recall_figure(
+                _by_model(curves, "precision_recall"),
+                {name: (on.recall.value, on.precision.value) for name, on in marked.items()},
+                prevalence=report.counts[report.partition].prevalence,
+            ),
+            f"Precision-recall curve on {here}: how pure the calls are when so many nodules are to be found.",
+        )
+    thresholds = {
+        _POINT_NAMES[name]: point.threshold.logit for name, point in report.operating_points.items() if point.on
+    }
+    yield embedded(
+        "scores",
+        figures.score_figure(report.histogram, thresholds),
+        f"Logits on {here}, each class as shares of itself. Everything right of a dashed line is called.",
+    )
+    sizes = [{"name": row.name, "n": row.n, "estimate": row.sensitivity[report.headline]} for row in report.by_size]
+    yield embedded(
+        "size",
+        figures.size_figure(sizes),
+        f"Sensitivity by diameter at the threshold “{_lower(_POINT_NAMES[report.headline])}”, with 95 % intervals.",
+    )
+    bins = report.calibration[report.partition].bins
+    yield embedded(
+        "reliability",
+        figures.reliability_figure(bins),
+        f"Reliability on {here}: on the diagonal, probabilities mean what they say. Numbers count candidates.",
+    )
+    if report.history is not None:
+        for quantity, best in _HISTORY:
+            if {f"train/{quantity}", f"val/{quantity}"} & set(report.history.columns):
+                name = f"history-{quantity.replace('_', '-')}"
+                figure = figures.history_figure(report.history, quantity, best=best)
+                yield embedded(
+                    name, figure, f"{_word(quantity)} by epoch; the marked dot is the best validation epoch."
+                )
+
+
+def _by_model(curves: pd.DataFrame, curve: str) -> dict[str, pd.DataFrame]:
+    chosen = curves[curves["curve"] == curve]
+    return {str(name): rows for name, rows in chosen.groupby("model", sort=False)}
+
+
+def _gallery(gallery: Gallery, headline: str) -> dict[str, Any]:
+    return {
+        "name": gallery.name,
+        "title": gallery.title,
+        "explanation": gallery.explanation,
+        "rows": [_item(item, headline) for item in gallery.items],
+    }
+
+
+def _item(item: GalleryItem, headline: str) -> dict[str, Any]:
+    row = item.row
+    nodule = row["label"] == 1
+    tags = {
+        (True, True): ("found", "fine"),
+        (True, False): ("missed", "bad"),
+        (False, True): ("false call", "bad"),
+        (False, False): ("rightly not called", "fine"),
+    }
+    tag, tag_class = ("", "") if item.called is None else tags[nodule, item.called]
+    diameter = row["diameter_mm"]
+    return {
+        "views": [_picture(view) for view in item.views],
+        "problem": item.problem,
+        "probability": row["probability"],
+        "size": f"{diameter:.1f} mm" if not math.isnan(diameter) else "",
+        "tag": tag,
+        "tag_class": tag_class,
+        "patient_id": row["patient_id"],
+        "series_uid": row["series_uid"],
+        "candidate_id": row["candidate_id"],
+        "center": ", ".join(f"{row[f'center_{axis}_mm']:.1f}" for axis in "xyz"),
+    }
+
+
+def _picture(view: View) -> dict[str, Any]:
+    """Everything in mm, so that pixels are square and the scale bar is true."""
+    height, width = (n * view.pixel_mm for n in view.hu.shape)
+    x, y, gap, arm = width / 2, height / 2, 0.11 * min(width, height), 0.26 * min(width, height)
+    top, bottom, left, right = view.edges
+    font = 0.075 * min(width, height)
+    return {
+        "plane": view.plane,
+        "png": Markup(png_data_uri(view.gray())),
+        "width_mm": f"{width:g}",
+        "height_mm": f"{height:g}",
+        "line_mm": f"{0.009 * width:.3g}",
+        "font_mm": f"{font:.3g}",
+        # Arms outside a gap: the thing itself stays visible.
+        "crosshair": [
+            f"M{x + dx * gap:.2f} {y + dy * gap:.2f}L{x + dx * arm:.2f} {y + dy * arm:.2f}"
+            for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1))
+        ],
+        "scale_bar": f"M{0.05 * width:.2f} {0.95 * height:.2f}h10",
+        "letters": [
+            {"text": text, "x": f"{at_x:.2f}", "y": f"{at_y:.2f}"}
+            for text, at_x, at_y in (
+                (top, x, 1.05 * font),
+                (bottom, x, height - 0.35 * font),
+                (left, 0.6 * font, y + 0.35 * font),
+                (right, width - 0.6 * font, y + 0.35 * font),
+            )
+        ],
+    }
+
+
+def _flat(record: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in record.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list | tuple):
+            yield f"{prefix}{name}", ", ".join(map(str, value))
+        else:
+            yield f"{prefix}{name}", "unknown" if value is None else str(value)
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return _EN_DASH if math.isnan(value) else f"{value:,.{digits}f}".replace("-", _MINUS)
+
+
+def _interval(estimate: Estimate, digits: int = 3) -> str:
+    return f"{estimate.low:.{digits}f}{_EN_DASH}{estimate.high:.{digits}f}"
+
+
+def _signed(estimate: Estimate) -> str:
+    if math.isnan(estimate.value):
+        return f"none: {estimate.reason}"
+    text = f"{estimate.value:+.3f}"
+    if not math.isnan(estimate.low):
+        text += f" ({estimate.low:+.3f} to {estimate.high:+.3f})"
+    return text.replace("-", _MINUS)
+
+
+def _probability(value: float) -> str:
+    if 0 < value < 0.001:
+        return f"{value:.1e}"
+    return f"{value:.3f}" if value <= 0.999 or value == 1 else f"1 {_MINUS} {1 - value:.1e}"
+
+
+def _count(value: int) -> str:
+    return f"{value:,}"
+
+
+def _lower(text: str) -> str:
+    return text if text.startswith("Youden") else text[:1].lower() + text[1:]
+
+
+def _word(quantity: str) -> str:
+    return quantity.upper() if quantity == "auroc" else quantity.capitalize().replace("_", " ")

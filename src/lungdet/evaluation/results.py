@@ -1,0 +1,196 @@
+"""What an evaluation finds, as plain records; `ClassificationReport.to_dict` is the content of report.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from lungdet.evaluation.estimates import Estimate, PointEstimates
+from lungdet.evaluation.gallery import Gallery
+from lungdet.evaluation.thresholds import Threshold
+
+# Twelve digits keep every count exact and every ratio to 1e-12, and hide the last bits in which libraries differ.
+_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What one partition holds; `prevalence` is positives / candidates, NaN without candidates."""
+
+    patients: int
+    series: int
+    candidates: int
+    positives: int
+    prevalence: float
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Who is in both partitions of the same fold, found in the table itself."""
+
+    folds: tuple[int, ...]
+    shared_patients: tuple[str, ...]
+    shared_series: tuple[str, ...]
+
+    @property
+    def disjoint(self) -> bool:
+        """No patient and no series is in both."""
+        return not self.shared_patients and not self.shared_series
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How well scores order candidates, without any threshold."""
+
+    auroc: Estimate
+    average_precision: Estimate
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A threshold and what it does on each partition; empty when it could not be chosen."""
+
+    threshold: Threshold
+    on: dict[str, PointEstimates]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Whether probabilities mean what they say, on one partition.
+
+    Attributes:
+        ece: expected calibration error, 15 bins of equal width.
+        ece_equal_mass: the same with bins that hold equally many candidates.
+        brier: mean squared error of the probability.
+        brier_of_prevalence: the Brier score of always saying the prevalence; a useful model is below it.
+        mean_probability: over candidates; equal to the prevalence when calibrated in the large.
+        bins: the bins of equal width that hold candidates, columns of `metrics.calibration.ReliabilityCurve`.
+    """
+
+    ece: float
+    ece_equal_mass: float
+    brier: float
+    brier_of_prevalence: float
+    mean_probability: float
+    bins: pd.DataFrame = field(repr=False)
+
+
+@dataclass(frozen=True)
+class SizeClass:
+    """Nodules of one diameter class, against all negatives.
+
+    Attributes:
+        name: "3-6 mm", ...
+        n: positive candidates of the class.
+        auroc: these positives against all negatives of the partition.
+        sensitivity: threshold name -> share called.
+    """
+
+    name: str
+    n: int
+    auroc: Estimate
+    sensitivity: dict[str, Estimate]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A baseline on the same candidates; differences are model minus baseline, paired by patient."""
+
+    name: str
+    ranking: Ranking
+    auroc_difference: Estimate
+    average_precision_difference: Estimate
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A remark in plain language that follows from the numbers."""
+
+    kind: Literal["warning", "note", "good"]
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class ClassificationReport:
+    """Everything a report shows; made by `evaluate_classification`, written by `write_report`.
+
+    Attributes:
+        title: headline of the report.
+        provenance: where the predictions come from: run, split hash, store fingerprint, git commit, versions, ...
+        partition: the one whose numbers are reported: `test`, or `val` when there is no test row.
+        n_resamples, seed: of the patient bootstrap.
+        headline: name of the operating point that the headline quotes.
+        counts, ranking, calibration: by partition.
+        operating_points: by name, in the order half, max_f1, youden, recall_90.
+        curves: columns partition, model, curve (`roc`: x = false-positive rate, y = sensitivity; `precision_recall`:
+            x = recall, y = precision), x, y, logit (threshold).
+        histogram: columns low, high (logit), negatives, positives (counts) of the reported partition.
+        pictures_left_out: why galleries have no pictures; empty when they have.
+        history: per-epoch training metrics, or None.
+    """
+
+    title: str
+    provenance: dict[str, Any]
+    partition: str
+    n_resamples: int
+    seed: int
+    headline: str
+    counts: dict[str, Counts]
+    audit: Audit
+    ranking: dict[str, Ranking]
+    operating_points: dict[str, OperatingPoint]
+    calibration: dict[str, Calibration]
+    by_size: tuple[SizeClass, ...]
+    baselines: tuple[Comparison, ...]
+    findings: tuple[Finding, ...]
+    galleries: tuple[Gallery, ...]
+    pictures_left_out: str
+    curves: pd.DataFrame = field(repr=False)
+    histogram: pd.DataFrame = field(repr=False)
+    history: pd.DataFrame | None = field(default=None, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: dicts, lists, strings, ints, floats rounded to 12 significant digits, None for NaN.
+
+        Pictures and curves are left out (curves have their own file).
+        """
+        names = [f.name for f in dataclasses.fields(self) if f.name not in {"curves", "history", "galleries"}]
+        record = {name: getattr(self, name) for name in names}
+        record["galleries"] = {
+            gallery.name: [{**item.row, "called": item.called} for item in gallery.items] for gallery in self.galleries
+        }
+        record["history"] = None if self.history is None else self.history.to_dict("list")
+        plain: dict[str, Any] = to_plain(record)
+        return plain
+
+
+def to_plain(value: Any) -> Any:
+    """Turn records, arrays and numbers into what JSON knows; NaN and infinities become None."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        record = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        # Derived quantities that a reader of the JSON would otherwise have to recompute.
+        if isinstance(value, Threshold):
+            record["probability"] = to_plain(value.probability)
+        if isinstance(value, Audit):
+            record["disjoint"] = value.disjoint
+        return record
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, pd.DataFrame):
+        return to_plain(value.to_dict("list"))
+    if isinstance(value, list | tuple | np.ndarray):
+        return [to_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}") + 0.0 if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return str(value)

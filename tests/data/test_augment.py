@@ -285,6 +285,17 @@ def test_global_generators_play_no_part() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_gpu_agrees_with_cpu() -> None:
+    hu, some = crops(9, (32, 48, 48)), CropAugmentation()
+    drawn = some.draw(np.arange(9), seed=0, epoch=0, spacing_zyx_mm=(1, 1, 1))
+    there = {name: value.cuda() for name, value in drawn.items()}  # type: ignore[attr-defined]
+    on_gpu = some.apply(hu.cuda(), there)  # type: ignore[arg-type]
+    # Which noise and which matrix is the same to the bit; interpolation may round differently.
+    assert torch.allclose(on_gpu.cpu(), some.apply(hu, drawn), atol=0.1)
+
+
 # -- refusals --------------------------------------------------------------------------------------------------------
 
 

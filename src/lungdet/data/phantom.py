@@ -1,0 +1,126 @@
+"""The embedded cohort as a DataModule: written and preprocessed when it is missing, so that everything runs offline."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from lungdet.data.augment import CropAugmentation
+from lungdet.data.intensity import Window
+from lungdet.data.luna16 import Luna16DataModule
+from lungdet.data.sampling import SamplingRule
+from lungdet.data.splits import SplitRule
+from lungdet.errors import StoreError
+from lungdet.io.phantom import PhantomSpec, write_cohort
+from lungdet.store.marker import check_marker
+from lungdet.store.preprocess import preprocess
+from lungdet.store.schema import CropSize, StoreSpec
+
+logger = logging.getLogger(__name__)
+
+Advance = Callable[..., None]
+
+
+@contextmanager
+def silent(title: str, *, total: int) -> Iterator[Advance]:
+    """The progress of a program without a terminal."""
+    yield lambda *_: None
+
+
+class PhantomDataModule(Luna16DataModule):
+    """A simulated cohort in LUNA16 layout (docs/phantom.md).
+
+    Args:
+        cohort: what is simulated.
+        root: where the scans and tables go.
+        store_path, store, crop, window, sampling, augment, split, batch_size, num_workers, seed, candidates_file,
+            subsets: see `Luna16DataModule`.
+    """
+
+    def __init__(
+        self,
+        *,
+        cohort: PhantomSpec,
+        root: Path | str,
+        store_path: Path | str,
+        store: StoreSpec,
+        crop: CropSize,
+        window: Window,
+        sampling: SamplingRule,
+        augment: CropAugmentation | None = None,
+        split: SplitRule | None = None,
+        batch_size: int = 32,
+        num_workers: int = 0,
+        seed: int = 0,
+        candidates_file: str | None = None,
+        subsets: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(
+            root=root,
+            store_path=store_path,
+            store=store,
+            crop=crop,
+            window=window,
+            sampling=sampling,
+            augment=augment,
+            split=split,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            seed=seed,
+            candidates_file=candidates_file,
+            subsets=subsets,
+        )
+        self.cohort = cohort
+        # A command line puts its progress bar here: `progress(title, total=n)` gives a context with `advance`.
+        self.progress: Callable[..., AbstractContextManager[Advance]] = silent
+
+    @property
+    def preprocess_command(self) -> str:
+        """What to type to make the store."""
+        return f"lungdet preprocess data=phantom data.root={self.root} data.store_path={self.store_path}"
+
+    def scan_paths(self) -> dict[str, Path]:
+        """Series UID -> scan file; what is missing of the cohort is written first."""
+        with self.progress("phantom", total=self.cohort.n_scans) as advance:
+            summary = write_cohort(self.root, self.cohort, workers=os.cpu_count() or 1, progress=advance)
+        if summary.written:
+            logger.info("%s: %s", self.root, summary)
+        return super().scan_paths()
+
+    def store_problems(self) -> list[str]:
+        """A store made with other settings is a problem; a missing or unfinished one is made by `prepare_data`."""
+        try:
+            if self.store_path.exists():
+                check_marker(self.store_path, self.store_spec, command=self._rebuild_command)
+        except StoreError as error:
+            return [str(error)]
+        return []
+
+    def prepare_data(self) -> None:
+        """Write the cohort and the store, as far as they are missing; Lightning calls it once per machine.
+
+        Raises:
+            StoreError: another cohort lies at `root`, the store has other settings, or a scan could not be stored.
+        """
+        scans = self.scan_paths()
+        with self.progress("preprocess", total=len(scans)) as advance:
+            report = preprocess(
+                scans,
+                self.store_path,
+                self.store_spec,
+                workers=os.cpu_count() or 1,
+                progress=advance,
+                command=self._rebuild_command,
+            )
+        if report.failed:
+            uid, message = next(iter(report.failed.items()))
+            raise StoreError(
+                f"{len(report.failed)} of {len(scans)} phantom scans could not be stored, the first: {uid}: {message}"
+            )
+
+    @property
+    def _rebuild_command(self) -> str:
+        return f"{self.preprocess_command} overwrite=true"

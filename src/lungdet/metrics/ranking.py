@@ -6,7 +6,7 @@ Ties count as ties (a tied pair is half right), weights count as repetitions, an
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeVar
 
@@ -18,6 +18,11 @@ from lungdet.errors import ConfigError, ShapeError, TableError
 FloatVector = npt.NDArray[np.float64]
 _T = TypeVar("_T", bound=np.generic)
 RankingMetric = Literal["auroc", "average_precision"]
+
+# Where patients x distinct scores of positives exceed this many times the rows, going through the rows is faster than
+# the matrix product (measured; 755,000 rows of 887 patients with 1,557 positives: 4 times the rows, 11 times faster).
+_CELLS_PER_ROW = 32
+_DRAWS_AT_ONCE = 256
 
 
 class RocCurve(NamedTuple):
@@ -154,8 +159,8 @@ def under_patient_weights(
 ) -> PatientBootstrap:
     """The areas under given patient multiplicities, for differences between models that must share the draws.
 
-    Rows are sorted once. A resample is then one gather of multiplicities and one running sum over the negatives, read
-    off where positives lie.
+    Rows are sorted once, and negatives between two neighbouring positives are counted once per patient. A resample is
+    then a weighted sum of those counts: 2,000 of them on 755,000 rows take about as long as one sort.
 
     Args:
         label: {0, 1} [N].
@@ -178,12 +183,8 @@ def under_patient_weights(
         raise ShapeError(f"patient has shape {owner.shape}, label and score have {ranked.n_rows} rows")
     if owner.size and not 0 <= owner.min() <= owner.max() < weights.shape[1]:
         raise TableError(f"patient must be in 0..{weights.shape[1] - 1}, found {owner.min()} to {owner.max()}")
-    owner_of_positive, owner_of_negative = (rows.astype(np.int32) for rows in ranked.split(owner))
     samples: dict[str, FloatVector] = {metric: np.empty(len(weights)) for metric in metrics}
-    negative = np.empty(len(owner_of_negative))  # one buffer: allocating six megabytes per resample costs more
-    for draw, weight in enumerate(weights):
-        np.take(weight, owner_of_negative, out=negative, mode="clip")
-        sums = ranked.sums(weight[owner_of_positive], negative)
+    for draw, sums in enumerate(ranked.sums_by_patient(owner, weights)):
         for metric in metrics:
             samples[metric][draw] = _AREAS[metric](sums)
     return PatientBootstrap(samples)
@@ -210,11 +211,33 @@ class _Ranked:
 
     def sums(self, positive: FloatVector, negative: FloatVector) -> _Sums:
         """Add up the given weights of positives and negatives, in the order of `split`."""
-        hits = np.add.reduceat(positive, self._starts) if positive.size else np.zeros(0)
         running = np.empty(len(negative) + 1)
         running[0] = 0.0
         np.cumsum(negative, out=running[1:])
-        return _Sums(hits, running[self._n_above], running[self._n_reached], float(running[-1]))
+        return _Sums(self._hits(positive), running[self._n_above], running[self._n_reached], float(running[-1]))
+
+    def sums_by_patient(self, owner: npt.NDArray[np.integer], weights: npt.NDArray[np.float64]) -> Iterator[_Sums]:
+        """The sums under every row of `weights` (float64 [R, P]), where row i belongs to patient `owner[i]`."""
+        owner_of_positive, owner_of_negative = self.split(owner)
+        # Running sums are read at these places only. Negatives between two of them are told apart by patient alone.
+        stops = np.unique(np.concatenate([self._n_above, self._n_reached, [len(owner_of_negative)]]))
+        if weights.shape[1] * len(stops) > _CELLS_PER_ROW * self.n_rows:
+            for weight in weights:
+                yield self.sums(weight[owner_of_positive], weight[owner_of_negative])
+            return
+        stretch = np.repeat(np.arange(len(stops)), np.diff(stops, prepend=0))
+        cells = np.bincount(
+            owner_of_negative.astype(np.int64) * len(stops) + stretch, minlength=weights.shape[1] * len(stops)
+        )
+        below = cells.reshape(weights.shape[1], len(stops)).cumsum(axis=1).astype(np.float64)
+        above, reached = np.searchsorted(stops, self._n_above), np.searchsorted(stops, self._n_reached)
+        for start in range(0, len(weights), _DRAWS_AT_ONCE):
+            some = weights[start : start + _DRAWS_AT_ONCE]
+            for weight, running in zip(some, some @ below, strict=True):
+                yield _Sums(self._hits(weight[owner_of_positive]), running[above], running[reached], float(running[-1]))
+
+    def _hits(self, positive: FloatVector) -> FloatVector:
+        return np.add.reduceat(positive, self._starts) if positive.size else np.zeros(0)
 
 
 class _Sums(NamedTuple):

@@ -39,20 +39,34 @@ def launch(root: str, task: Callable[[DictConfig], Any]) -> None:
     # With this, Hydra lets exceptions through instead of printing a shortened trace and leaving with code 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
+    failures: list[Exception] = []
+
     def call(cfg: DictConfig) -> Any:
         quiet_known_warnings()
-        return task(cfg)
+        try:
+            return task(cfg)
+        except (LungdetError, HydraException, OmegaConfBaseException) as error:
+            # Kept, not raised: Hydra would announce it in its own words, and a sweep goes on with its other jobs.
+            failures.append(error)
+            return None
 
     try:
         hydra.main(config_path=str(conf_folder()), config_name=root, version_base="1.3")(call)()
-    except ConfigError as error:
-        leave([f"{len(error.problems)} problem(s) in the configuration:", *[f"  - {p}" for p in error.problems]])
-    except LungdetError as error:
-        leave([str(error)])
-    except (HydraException, OmegaConfBaseException) as error:
-        leave([explain_hydra(error, root)])
+    except (LungdetError, HydraException, OmegaConfBaseException) as error:
+        failures.append(error)
     except KeyboardInterrupt:
         leave(["interrupted"], code=130)
+    if failures:
+        leave(list(dict.fromkeys(explain(error, root) for error in failures)))
+
+
+def explain(error: Exception, root: str) -> str:
+    """One message for a person."""
+    if isinstance(error, ConfigError):
+        return f"{len(error.problems)} problem(s) in the configuration:\n" + "\n".join(
+            f"  - {p}" for p in error.problems
+        )
+    return str(error) if isinstance(error, LungdetError) else explain_hydra(error, root)
 
 
 def leave(lines: list[str], code: int = 2) -> None:

@@ -41,8 +41,9 @@ def evaluate_run(run_directory: RunDirectory, evaluation: DictConfig, *, datamod
     """
     import pandas as pd
 
+    from lungdet.evaluation.classification import evaluate_classification
     from lungdet.evaluation.predictions import read_predictions
-    from lungdet.evaluation.report import evaluate_classification, write_report
+    from lungdet.evaluation.report import write_report
 
     predictions = read_predictions(run_directory.predictions)
     baselines = {BASELINE_NAME: read_predictions(run_directory.baseline)} if run_directory.baseline.is_file() else None
@@ -60,8 +61,6 @@ def evaluate_run(run_directory: RunDirectory, evaluation: DictConfig, *, datamod
         n_gallery=evaluation.n_gallery,
     )
     write_report(report, run_directory.path)
-    log.info("%s", report.summary)
-    log.info("report: %s", run_directory.report_html)
 
 
 def open_data(run_directory: RunDirectory) -> CandidateDataModule | None:

@@ -51,9 +51,8 @@ def score_own(cfg: DictConfig, trained: DictConfig, run_directory: RunDirectory)
 
     if "split" not in trained:
         raise ConfigError([f"run: {run_directory.path} has no candidates of its own; add data=... candidates=[a.csv]"])
-    experiment = build_experiment(
-        OmegaConf.merge(trained, {"trainer": cfg.trainer, "callbacks": {}, "logger": {}}), run_directory
-    )
+    here = DictConfig({**trained, "trainer": cfg.trainer, "callbacks": {}, "logger": {}})
+    experiment = build_experiment(here, run_directory)
     predictions = experiment.predict(run_directory.checkpoint(cfg.checkpoint))
     if experiment.trainer.is_global_zero:
         experiment.write_predictions(predictions)
@@ -66,7 +65,9 @@ def score_points(cfg: DictConfig, trained: DictConfig, run_directory: RunDirecto
     from lungdet.training.callbacks import PredictionCollector
 
     files = [cfg.candidates] if isinstance(cfg.candidates, str) else list(cfg.candidates)
-    data = trained.data if cfg.data is None else OmegaConf.merge(cfg.data, {k: trained.data[k] for k in INPUT_CONTRACT})
+    data = trained.data
+    if cfg.data is not None:
+        data = DictConfig({**cfg.data, **{key: trained.data[key] for key in INPUT_CONTRACT}})
     if "_target_" not in data:
         raise ConfigError([f"data: {run_directory.path} has no collection of its own; add data=luna16 data.root=..."])
     datamodule = build(data)
@@ -85,12 +86,13 @@ def score_points(cfg: DictConfig, trained: DictConfig, run_directory: RunDirecto
 
 
 def read_points(files: list[str]) -> pd.DataFrame:
-    """All points of several CSV files, with the file each came from: see `lungdet.io.luna16.read_points`."""
+    """All points of several CSV files, with the file each came from."""
     import pandas as pd
 
-    from lungdet.io.luna16 import read_points as read
+    from lungdet.io import luna16_tables
 
-    return pd.concat([read(Path(f)).assign(source=Path(f).name) for f in files], ignore_index=True)
+    tables = [luna16_tables.read_points(f).assign(source=Path(f).name) for f in files]
+    return pd.concat(tables, ignore_index=True)
 
 
 def write_points(points: Any, out: str | None) -> None:

@@ -58,12 +58,15 @@ def build_experiment(cfg: DictConfig, run: RunDirectory) -> Experiment:
     """The objects that a checked configuration describes."""
     import pytorch_lightning as pl
 
+    from lungdet.cli.progress import scan_progress
     from lungdet.config.build import build
     from lungdet.training.callbacks import History
     from lungdet.training.experiment import Experiment
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     datamodule = build(cfg.data, split=build(cfg.split), seed=cfg.seed)
+    if hasattr(datamodule, "progress"):  # a collection that makes itself
+        datamodule.progress = scan_progress
     task = build(cfg.model, optim=build(cfg.optim), scheduler=build(cfg.scheduler))
     callbacks = [build(node) for node in cfg.callbacks.values() if node]
     loggers = build_loggers(cfg.logger, run.path)

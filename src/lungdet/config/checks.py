@@ -22,6 +22,7 @@ from lungdet.errors import ConfigError
 PROVIDED: Mapping[str, Collection[str]] = {
     "data": ("split", "seed"),
     "model": ("optim", "scheduler"),
+    "logger.*": ("save_dir",),
     "trainer": ("callbacks", "logger", "default_root_dir"),
 }
 

@@ -61,14 +61,16 @@ def check_nodes(path: str, value: Any, provided: Mapping[str, Collection[str]]) 
     Args:
         path: config path of `value`, for the messages.
         value: plain containers (dict, list, scalars); interpolations already resolved.
-        provided: config path -> argument names that the program itself passes, so they are not missing in the YAML.
+        provided: config path (`logger.*` for each entry of `logger`) -> argument names that the program itself passes,
+            so they are not missing in the YAML.
 
     Yields:
         One message a problem, config path first.
     """
     if isinstance(value, Mapping):
         if "_target_" in value:
-            yield from _check_node(path, value, provided.get(path, ()))
+            parent = path.rpartition(".")[0]
+            yield from _check_node(path, value, provided.get(path, provided.get(f"{parent}.*", ())))
         for key, inner in value.items():
             yield from check_nodes(f"{path}.{key}" if path else str(key), inner, provided)
     elif isinstance(value, list):

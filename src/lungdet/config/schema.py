@@ -97,7 +97,7 @@ class ImportWeightsConfig:
     """`lungdet import-weights`."""
 
     paths: Paths
-    data: Node
+    input: Node
     model: Node
     source: str
     out: str | None

@@ -96,4 +96,4 @@ class Experiment:
         self.run.write_json(self.run.provenance, record)
 
     def _table(self, records: pd.DataFrame, logit: Any) -> pd.DataFrame:
-        return records.assign(logit=logit, fold=self.datamodule.split_result.fold or 0)
+        return records.assign(logit=logit, fold=self.datamodule.fold)

@@ -65,6 +65,41 @@ def test_padding_outside_the_field_of_view_is_not_lung(padding: int) -> None:
     assert dice(lung_mask(hu, GEOMETRY), lungs) > 0.95
 
 
+def test_a_lung_that_the_field_of_view_cuts_off_is_kept() -> None:
+    """The round field of view ends inside the left lung: lung and padding touch."""
+    hu, lungs = chest()
+    y, x = np.indices(SHAPE[1:])
+    cut = (y - 55) ** 2 + (x - 95) ** 2 > 64**2
+    hu[:, cut] = -1024
+    assert 0.015 < (lungs & cut).sum() / lungs.sum() < 0.2, "the cut goes through the lung"
+    assert dice(lung_mask(hu, GEOMETRY), lungs & ~cut) > 0.95
+
+
+def test_a_large_bubble_of_gas_is_not_lung() -> None:
+    hu, lungs = chest()
+    gas = ellipsoid((30, 17, 80), (29, 4, 22))
+    assert gas.sum() > module.LEAST_SHARE * lungs.sum() / 2
+    hu[gas] = -1000
+    noise = np.random.default_rng(0).normal(0, 8, SHAPE)
+    mask = lung_mask((hu + noise).astype(np.int16), GEOMETRY).astype(bool)
+    assert not mask[gas].any()
+    assert dice(mask, lungs) > 0.95
+
+
+def test_a_mass_in_the_middle_of_the_lung_is_filled() -> None:
+    """25 mm across: more than the closing reaches."""
+    hu, _ = chest()
+    mass = ellipsoid((30, 55, 50), (6, 8.5, 8.5))
+    hu[mass] = 40
+    assert lung_mask(hu, GEOMETRY)[mass].all()
+
+
+def test_a_volume_at_the_working_resolution_is_not_resampled() -> None:
+    hu, lungs = chest()
+    geometry = Geometry(SHAPE, (0.0, 0.0, 0.0), (2.0, 2.0, 2.0))
+    assert dice(lung_mask(hu, geometry), lungs) > 0.95
+
+
 def test_lungs_that_reach_the_first_and_last_slice_are_kept() -> None:
     hu, lungs = chest()
     slab = slice(20, 40)

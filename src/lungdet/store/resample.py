@@ -42,7 +42,8 @@ def resample_linear(hu: IntArray, source: Geometry, target: Geometry) -> IntArra
             z: planes[z] if z in planes else _plane(hu[z], target.shape_zyx[1:], step_y, step_x) for z in (low, high)
         }
         weight = float(position) - low
-        out[n] = np.rint(cv2.addWeighted(planes[low], 1 - weight, planes[high], weight, 0.0))
+        # Written as int16 by OpenCV, which rounds to the nearest even number as np.rint does.
+        cv2.addWeighted(planes[low], 1 - weight, planes[high], weight, 0.0, dst=out[n], dtype=cv2.CV_16S)
     return out
 
 

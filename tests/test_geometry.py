@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lungdet.errors import ScanError
-from lungdet.geometry import FloatArray, Geometry
+from lungdet.geometry import FloatArray, Geometry, world_to_index_each
 
 Triple = tuple[float, float, float]
 
@@ -198,3 +198,14 @@ def test_impossible_grids(change: dict[str, Any], message: str) -> None:
 def test_impossible_spacing_to_resample_to(spacing: Any) -> None:
     with pytest.raises(ScanError, match="spacing_zyx_mm must be three positive numbers"):
         Geometry((1, 2, 3), (0, 0, 0), (1, 1, 1)).resampled(spacing)
+
+
+@given(st.lists(st.tuples(geometries, triples(-500, 500)), min_size=1, max_size=5))
+def test_a_point_in_a_grid_of_its_own_each_equals_one_by_one(pairs: list[tuple[Geometry, Triple]]) -> None:
+    grids, points = zip(*pairs, strict=True)
+    expected = [grid.world_to_index(point) for grid, point in pairs]
+    assert np.allclose(world_to_index_each(grids, points), expected, rtol=1e-12, atol=1e-9)
+
+
+def test_no_points_in_no_grids() -> None:
+    assert world_to_index_each([], np.empty((0, 3))).shape == (0, 3)

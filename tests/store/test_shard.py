@@ -103,3 +103,25 @@ def test_an_unknown_codec_is_refused(copied: Path) -> None:
     (copied / "zarr.json").write_text(json.dumps(meta))
     with pytest.raises(StoreError, match="lungdet did not write"):
         ShardReader(copied)
+
+
+def rewrite_index(shard: Path, chunks: int, change: tuple[int, int]) -> None:
+    """Replace offset and length of the first chunk in the index at the end of the file."""
+    content = bytearray(shard.read_bytes())
+    begin = len(content) - 4 - 16 * chunks
+    content[begin : begin + 16] = np.array(change, "<u8").tobytes()
+    shard.write_bytes(bytes(content))
+
+
+def test_an_index_that_points_outside_the_file_is_named(copied: Path) -> None:
+    rewrite_index(copied / "c" / "0" / "0" / "0", zarr.open_array(copied, mode="r").nchunks, (10**9, 10))
+    with pytest.raises(StoreError, match="its index points outside the file; preprocess this scan again"):
+        ShardReader(copied)
+
+
+def test_uncompressed_chunks_with_gaps_are_refused(make_store: Callable[[StoreSpec], Path], tmp_path: Path) -> None:
+    folder = make_store(StoreSpec(codec="none")) / "scans" / "1.2.1" / "hu"
+    copy = Path(shutil.copytree(folder, tmp_path / "hu"))
+    rewrite_index(copy / "c" / "0" / "0" / "0", zarr.open_array(copy, mode="r").nchunks, (10, 65536))
+    with pytest.raises(StoreError, match="uncompressed chunks with gaps"):
+        ShardReader(copy)

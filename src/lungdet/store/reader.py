@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lungdet.errors import StoreError
-from lungdet.geometry import Geometry
+from lungdet.geometry import Geometry, world_to_index_each
 from lungdet.store.marker import check_marker, read_marker
 from lungdet.store.schema import StoreSpec
 from lungdet.store.shard import ArrayReader, ShardReader
@@ -128,9 +128,13 @@ class CtStore:
         shape = tuple(int(n) for n in shape_zyx)
         hu = np.full(shape, self.spec.air_hu, np.int16)
         valid = np.zeros(shape, bool)
-        start = _start(scan.geometry, center_xyz_mm, shape)
-        box = _paste(scan.array("hu"), start, hu)
-        if box is not None:
+        start = _starts([scan.geometry], np.reshape(center_xyz_mm, (1, 3)), shape)[0]
+        low, box = _overlap(start, shape, scan.geometry.shape_zyx)
+        part = hu[box]
+        if part.size:
+            array = scan.array("hu")
+            array.announce(low, part.shape)
+            array.read(low, part)
             valid[box] = True
         return hu, valid
 
@@ -155,19 +159,29 @@ class CtStore:
         """
         centers = np.asarray(centers_xyz_mm, np.float64).reshape(-1, 3)
         shape = tuple(int(n) for n in shape_zyx)
+        scans = [self._scan(uid) for uid in series_uids]
+        starts = _starts([scan.geometry for scan in scans], centers, shape)
         if out is None:
-            out = np.empty((len(series_uids), *shape), np.int16)
-        for n, (uid, center) in enumerate(zip(series_uids, centers, strict=True)):
-            scan = self._scan(uid)
-            start = _start(scan.geometry, center, shape)
-            if not _inside(start, shape, scan.geometry.shape_zyx):
-                out[n] = self.spec.air_hu
-            _paste(scan.array("hu"), start, out[n])
+            out = np.empty((len(scans), *shape), np.int16)
+        waiting: list[tuple[ArrayReader, list[int], npt.NDArray[np.int16]]] = []
+        for scan, start, crop in zip(scans, starts, out, strict=True):
+            low, box = _overlap(start, shape, scan.geometry.shape_zyx)
+            part = crop[box]
+            if part.shape != shape:
+                crop[...] = self.spec.air_hu
+            if part.size:
+                waiting.append((scan.array("hu"), low, part))
+        # All are announced before the first is read, so that a disk works on the whole batch at once.
+        for array, begin, part in waiting:
+            array.announce(begin, part.shape)
+        for array, begin, part in waiting:
+            array.read(begin, part)
         return out
 
     def _whole(self, series_uid: str, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         array = self._scan(series_uid).array(name)
         out = np.empty(array.shape, dtype)
+        array.announce((0, 0, 0), array.shape)
         array.read((0, 0, 0), out)
         return out
 
@@ -192,22 +206,22 @@ class CtStore:
         return scan
 
 
-def _start(geometry: Geometry, center_xyz_mm: npt.ArrayLike, shape: Sequence[int]) -> tuple[int, ...]:
-    """Index of the crop's first voxel; may be negative."""
-    center = np.rint(geometry.world_to_index(center_xyz_mm))
-    return tuple(int(c) - n // 2 for c, n in zip(center, shape, strict=True))
+def _starts(geometries: Sequence[Geometry], centers_xyz_mm: npt.NDArray[Any], shape: Sequence[int]) -> list[list[int]]:
+    """Index of each crop's first voxel; may be negative."""
+    centers = np.rint(world_to_index_each(geometries, centers_xyz_mm)).astype(np.int64)
+    starts: list[list[int]] = (centers - np.asarray(shape) // 2).tolist()
+    return starts
 
 
-def _inside(start: Sequence[int], shape: Sequence[int], whole: Sequence[int]) -> bool:
-    return all(b >= 0 and b + n <= w for b, n, w in zip(start, shape, whole, strict=True))
+def _overlap(
+    start: Sequence[int], shape: Sequence[int], whole: Sequence[int]
+) -> tuple[list[int], tuple[slice, slice, slice]]:
+    """The part of a box that lies inside the volume: its first voxel there, and where in the box it goes.
 
-
-def _paste(array: ArrayReader, start: Sequence[int], out: npt.NDArray[Any]) -> tuple[slice, ...] | None:
-    """Read the part of the box that lies inside the array; where in `out` it went, or None when nothing does."""
+    A box that lies outside altogether has an empty part.
+    """
     low = [max(0, b) for b in start]
-    high = [min(n, b + m) for n, b, m in zip(array.shape, start, out.shape, strict=True)]
-    if any(h <= b for b, h in zip(low, high, strict=True)):
-        return None
-    box = tuple(slice(b - s, h - s) for b, h, s in zip(low, high, start, strict=True))
-    array.read(low, out[box])
-    return box
+    z, y, x = (
+        slice(first - b, max(first, min(n, b + m)) - b) for first, b, m, n in zip(low, start, shape, whole, strict=True)
+    )
+    return low, (z, y, x)

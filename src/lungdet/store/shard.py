@@ -6,20 +6,21 @@ slice of the memory map and one decode for each inner chunk it touches (docs/ben
 
 from __future__ import annotations
 
-import itertools
+import functools
 import json
 import mmap
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from numcodecs.blosc import Blosc
+from numcodecs import blosc
 
 from lungdet.errors import StoreError
+from lungdet.store.read_ahead import ReadAhead
 
-_MISSING = 2**64 - 1
 _CHECKSUM_BYTES = 4
 
 
@@ -28,6 +29,10 @@ class ArrayReader(Protocol):
 
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
+
+    def announce(self, start_zyx: Sequence[int], shape_zyx: Sequence[int]) -> None:
+        """Let the bytes of this box be fetched while other work is done; it will be read soon."""
+        ...
 
     def read(self, start_zyx: Sequence[int], out: npt.NDArray[Any]) -> None:
         """Fill `out` with the box that begins at `start_zyx` and lies inside the array."""
@@ -65,23 +70,53 @@ class ShardReader:
             or any(s < n for s, n in zip(shard, self.shape, strict=True))
         ):
             raise StoreError(f"{folder}: an array that lungdet did not write (codecs {codecs}, shard {shard})")
-        self._codec = Blosc() if "blosc" in codecs else None
         self._grid = tuple(s // c for s, c in zip(shard, self._chunk, strict=True))
         self._bytes, self._index = self._open()
+        self._view = memoryview(self._bytes)
+        self._plain = None if "blosc" in codecs else self._uncompressed()
+        self._ahead = ReadAhead(self._bytes, self._index) if isinstance(self._bytes, mmap.mmap) else None
 
-    def _open(self) -> tuple[memoryview, npt.NDArray[np.uint64]]:
+    def _open(self) -> tuple[mmap.mmap | bytes, npt.NDArray[np.int64]]:
+        """The shard's bytes, and int64 [gz, gy, gx, 2]: offset (-1 where there is none) and length of each chunk."""
         path = self._folder / "c" / "0" / "0" / "0"
-        entries = int(np.prod(self._grid))
+        size = 16 * int(np.prod(self._grid)) + _CHECKSUM_BYTES
         try:
-            with path.open("rb") as file:
-                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            with path.open("rb", buffering=0) as file:
+                length = os.fstat(file.fileno()).st_size
+                if length < size:
+                    raise StoreError(
+                        f"{path}: {length} bytes, shorter than its index of {size}; preprocess this scan again"
+                    )
+                # Read, not mapped: on a cold cache one request instead of one for every page.
+                index = np.frombuffer(os.pread(file.fileno(), size - _CHECKSUM_BYTES, length - size), "<u8")
+                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except FileNotFoundError:  # zarr leaves out a shard that holds nothing but the fill value
-            return memoryview(b""), np.full((*self._grid, 2), _MISSING, np.uint64)
-        size = 16 * entries + _CHECKSUM_BYTES
-        if len(data) < size:
-            raise StoreError(f"{path}: {len(data)} bytes, shorter than its index of {size}; preprocess this scan again")
-        index = np.frombuffer(data[len(data) - size : len(data) - _CHECKSUM_BYTES], "<u8").reshape(*self._grid, 2)
+            return b"", np.full((*self._grid, 2), -1, np.int64)
+        index = index.astype(np.int64).reshape(*self._grid, 2)
+        stored = index[index[..., 0] >= 0]
+        if (stored < 0).any() or (stored.sum(axis=-1) > length - size).any():
+            raise StoreError(f"{path}: its index points outside the file; preprocess this scan again")
         return data, index
+
+    def _uncompressed(self) -> npt.NDArray[Any]:
+        """The stored chunks in the order of the file: [n, *chunk], no copy.
+
+        Raises:
+            StoreError: the chunks do not follow each other without gaps, as those of every writer do.
+        """
+        size = int(np.prod(self._chunk)) * self.dtype.itemsize
+        offsets = self._index[..., 0]
+        if (offsets[offsets >= 0] % size).any() or (self._index[offsets >= 0, 1] != size).any():
+            raise StoreError(f"{self._folder}: uncompressed chunks with gaps between them; preprocess this scan again")
+        return np.ndarray((len(self._bytes) // size, *self._chunk), self.dtype, self._bytes)
+
+    def announce(self, start_zyx: Sequence[int], shape_zyx: Sequence[int]) -> None:
+        """Have the kernel fetch what a later `read` of this box needs; returns at once."""
+        if self._ahead is not None:
+            z, y, x = (
+                slice(b // c, -(-(b + n) // c)) for b, n, c in zip(start_zyx, shape_zyx, self._chunk, strict=True)
+            )
+            self._ahead.announce((z, y, x))
 
     def read(self, start_zyx: Sequence[int], out: npt.NDArray[Any]) -> None:
         """Fill `out` with the box that begins at `start_zyx` and lies inside the array.
@@ -89,28 +124,47 @@ class ShardReader:
         Raises:
             StoreError: a chunk that does not decode.
         """
-        begins = [int(s) for s in start_zyx]
-        ends = [b + n for b, n in zip(begins, out.shape, strict=True)]
-        chunks = [range(b // c, -(-e // c)) for b, e, c in zip(begins, ends, self._chunk, strict=True)]
-        for place in itertools.product(*chunks):
-            source, target = [], []
-            for axis, n in enumerate(place):
-                first = n * self._chunk[axis]
-                low, high = max(begins[axis], first), min(ends[axis], first + self._chunk[axis])
-                source.append(slice(low - first, high - first))
-                target.append(slice(low - begins[axis], high - begins[axis]))
-            chunk = self._decode(place)
-            out[tuple(target)] = self._fill if chunk is None else chunk[tuple(source)]
+        # Everything here runs once a chunk, a dozen times a crop: one look-up in the index for all of them, slices
+        # from a cache, and the chunk is not reshaped, only indexed.
+        firsts = [b // c for b, c in zip(start_zyx, self._chunk, strict=True)]
+        along_z, along_y, along_x = (
+            _pieces(b % c, n, c) for b, n, c in zip(start_zyx, out.shape, self._chunk, strict=True)
+        )
+        z, y, x = (slice(f, f + len(p)) for f, p in zip(firsts, (along_z, along_y, along_x), strict=True))
+        chunk = np.empty(self._chunk, self.dtype)
+        for (source_z, target_z), layer in zip(along_z, self._index[z, y, x].tolist(), strict=True):
+            for (source_y, target_y), row in zip(along_y, layer, strict=True):
+                for (source_x, target_x), (offset, length) in zip(along_x, row, strict=True):
+                    if offset < 0:
+                        out[target_z, target_y, target_x] = self._fill
+                        continue
+                    if self._plain is None:
+                        self._decode(offset, length, chunk)
+                    else:
+                        chunk = self._plain[offset // self._plain.strides[0]]
+                    out[target_z, target_y, target_x] = chunk[source_z, source_y, source_x]
 
-    def _decode(self, place: tuple[int, ...]) -> npt.NDArray[Any] | None:
-        offset, length = (int(v) for v in self._index[place])
-        if offset == _MISSING:
-            return None
-        data = self._bytes[offset : offset + length]
+    def _decode(self, offset: int, length: int, chunk: npt.NDArray[Any]) -> None:
         try:
-            raw = data if self._codec is None else self._codec.decode(data)
-            return np.frombuffer(raw, self.dtype).reshape(self._chunk)
+            blosc.decompress(self._view[offset : offset + length], chunk)
         except (RuntimeError, ValueError) as error:
+            place = tuple(int(n) for n in np.argwhere(self._index[..., 0] == offset)[0])
             raise StoreError(
                 f"{self._folder}: chunk {place} does not decode ({error}); preprocess this scan again"
             ) from error
+
+
+@functools.lru_cache(maxsize=4096)
+def _pieces(offset: int, length: int, chunk: int) -> tuple[tuple[slice, slice], ...]:
+    """Along one axis, for each chunk that a box touches: which part of the chunk goes to which part of the box.
+
+    Args:
+        offset: where the box begins in its first chunk.
+        length: of the box.
+        chunk: size of a chunk.
+    """
+    found = []
+    for first in range(0, offset + length, chunk):
+        low, high = max(offset, first), min(offset + length, first + chunk)
+        found.append((slice(low - first, high - first), slice(low - offset, high - offset)))
+    return tuple(found)

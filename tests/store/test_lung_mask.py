@@ -69,9 +69,9 @@ def test_a_lung_that_the_field_of_view_cuts_off_is_kept() -> None:
     """The round field of view ends inside the left lung: lung and padding touch."""
     hu, lungs = chest()
     y, x = np.indices(SHAPE[1:])
-    cut = (y - 55) ** 2 + (x - 95) ** 2 > 64**2
+    cut = (y - 55) ** 2 + (x - 95) ** 2 > 60**2
     hu[:, cut] = -1024
-    assert 0.015 < (lungs & cut).sum() / lungs.sum() < 0.2, "the cut goes through the lung"
+    assert 0.05 < (lungs & cut).sum() / lungs.sum() < 0.2, "the cut goes through the lung"
     assert dice(lung_mask(hu, GEOMETRY), lungs & ~cut) > 0.95
 
 

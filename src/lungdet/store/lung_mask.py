@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 
 import cc3d
+import cv2
 import edt
 import numpy as np
 import numpy.typing as npt
@@ -29,9 +30,10 @@ LEAST_SHARE = 0.1
 LEAST_ML = 20.0
 #: Gas in the bowel and air around the patient are darker in the median than this; lungs, emphysema included, are not.
 GAS_BELOW_HU = -960
-#: What reaches a side of the image is lung, cut off by the field of view, only if little of it does: volume over area
-#: of contact is 30 to 60 mm for the air around a patient and the inside of a table, whatever their density.
-LEAST_DEPTH_MM = 80.0
+#: What reaches a side of the image is lung, cut off by the field of view, only if it is as dense as lungs usually are
+#: and lies within the outline of the body: the inside of a table can be as dense, but lies below.
+LUNG_ABOVE_HU = -900
+LEAST_SHARE_IN_BODY = 0.7
 
 BoolArray = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.integer]
@@ -73,7 +75,6 @@ def _lungs(coarse: npt.NDArray[np.int16], spacing: tuple[float, ...]) -> BoolArr
     labels: Labels = cc3d.connected_components((coarse < AIR_BELOW_HU) & ~padding, connectivity=6)
     voxels = np.bincount(labels.ravel())
     touching = _contact(labels, padding, len(voxels))
-    depth_mm = voxels * spacing[2] / np.maximum(touching, 1)
     volume_ml = voxels * float(np.prod(spacing)) / 1000
     volume_ml[0] = 0
     keep = np.zeros(len(voxels), bool)
@@ -81,9 +82,9 @@ def _lungs(coarse: npt.NDArray[np.int16], spacing: tuple[float, ...]) -> BoolArr
     for label in sorted(np.flatnonzero(volume_ml >= LEAST_ML), key=lambda n: -voxels[n]):
         if volume_ml[label] < LEAST_SHARE * largest_ml:
             break
-        if touching[label] and depth_mm[label] < LEAST_DEPTH_MM:
-            continue
-        if np.median(coarse[labels == label]) >= GAS_BELOW_HU:
+        component = labels == label
+        least_hu = LUNG_ABOVE_HU if touching[label] else GAS_BELOW_HU
+        if np.median(coarse[component]) >= least_hu and (not touching[label] or _in_body(component, coarse)):
             keep[label] = True
             largest_ml = max(largest_ml, float(volume_ml[label]))
     return keep[labels] if keep.any() else None
@@ -100,6 +101,19 @@ def _contact(labels: Labels, padding: BoolArray, count: int) -> npt.NDArray[np.i
         low[axis], high[axis] = slice(0, -1), slice(1, None)
         sides += [labels[tuple(low)][padding[tuple(high)]], labels[tuple(high)][padding[tuple(low)]]]
     return sum((np.bincount(side.ravel(), minlength=count) for side in sides), np.zeros(count, np.int64))
+
+
+def _in_body(component: BoolArray, coarse: npt.NDArray[np.int16]) -> bool:
+    """Whether most of the component lies in the convex outline of the largest piece of tissue, slice by slice."""
+    body = cc3d.largest_k(coarse > AIR_BELOW_HU, k=1, connectivity=6) > 0
+    inside = 0
+    for tissue, part in zip(body, component, strict=True):
+        points = cv2.findNonZero(tissue.view(np.uint8))
+        if points is None or not part.any():
+            continue
+        outline = cv2.fillConvexPoly(np.zeros(part.shape, np.uint8), cv2.convexHull(points), 1)
+        inside += int(outline[part].sum())
+    return bool(inside >= LEAST_SHARE_IN_BODY * component.sum())
 
 
 def _margin(mask: BoolArray, spacing: tuple[float, ...]) -> tuple[slice, ...]:

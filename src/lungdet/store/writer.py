@@ -11,14 +11,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import zarr
-from zarr.codecs import BloscCodec
 
 from lungdet.io.scan import Scan, read_scan
 from lungdet.store.lung_mask import lung_mask
 from lungdet.store.resample import resample_linear
-from lungdet.store.schema import CHUNK_ZYX, FORMAT_VERSION, StoreSpec
+from lungdet.store.schema import FORMAT_VERSION, StoreSpec
+from lungdet.store.shard_writer import write_array
 
 PARTIAL_PREFIX = ".partial-"
 
@@ -42,22 +41,22 @@ def write_scan(
     cv2.setNumThreads(1)
     scan = read(path)
     low, high = spec.clip_hu
-    clipped = np.clip(scan.hu, low, high)
+    clipped = np.clip(scan.hu, low, high, out=scan.hu)  # in place: a scan is a few hundred MB
     target = scan.geometry if isinstance(spec.spacing_mm, str) else scan.geometry.resampled(_three(spec.spacing_mm))
     hu = resample_linear(clipped, scan.geometry, target)
     partial = store / "scans" / f"{PARTIAL_PREFIX}{os.getpid()}-{series_uid}"
     shutil.rmtree(partial, ignore_errors=True)
     group = zarr.open_group(partial, mode="w", zarr_format=3)
-    _write_array(group, "hu", hu, fill=low, codec=spec.codec)
+    write_array(partial, "hu", hu, fill=low, codec=spec.codec)
     if spec.lung_mask:
-        _write_array(group, "lung_mask", lung_mask(hu, target), fill=0, codec="lz4")
+        write_array(partial, "lung_mask", lung_mask(hu, target), fill=0, codec="lz4")
     group.attrs["lungdet"] = {
         "format": FORMAT_VERSION,
         "fingerprint": spec.fingerprint,
         "series_uid": series_uid,
         "geometry": target.to_dict(),
         "source": {"file": path.name, "bytes": _size(path), "geometry": scan.geometry.to_dict()},
-        "content_hash": hashlib.sha256(hu.tobytes()).hexdigest(),
+        "content_hash": hashlib.sha256(hu.data).hexdigest(),
     }
     partial.rename(store / "scans" / series_uid)
 
@@ -69,22 +68,3 @@ def _three(values: Any) -> tuple[float, float, float]:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else sum(p.stat().st_size for p in path.iterdir() if p.is_file())
-
-
-def _write_array(group: zarr.Group, name: str, values: npt.NDArray[Any], *, fill: int, codec: str) -> None:
-    """One shard that covers the array, of small inner chunks."""
-    shard = tuple(-(-n // c) * c for n, c in zip(values.shape, CHUNK_ZYX, strict=True))
-    size = values.dtype.itemsize
-    compressors = (
-        None if codec == "none" else [BloscCodec(cname=codec, clevel=5, shuffle="bitshuffle", typesize=size)]  # type: ignore[arg-type]
-    )
-    array = group.create_array(
-        name,
-        shape=values.shape,
-        dtype=values.dtype,
-        chunks=CHUNK_ZYX,
-        shards=shard,
-        compressors=compressors,
-        fill_value=fill,
-    )
-    array[...] = values

@@ -380,8 +380,8 @@ def test_equals_the_official_evaluation(
     else:
         _, label, score, missed = zip(*rows, strict=True)
         fps, sensitivity, thresholds = slow.curve(label, score, missed, len(series))
-        assert found.fps.tolist() == fps.tolist()
-        assert found.thresholds.tolist() == thresholds.tolist()
+        np.testing.assert_array_equal(found.fps, fps)
+        np.testing.assert_array_equal(found.thresholds, thresholds)
         official = np.zeros(len(fps)) if counts["nodules"] and not counts["true_positives"] else sensitivity
         np.testing.assert_array_equal(found.sensitivity, official)
 
@@ -473,14 +473,14 @@ def test_real_series_exactly_as_the_official_algorithm(
     assert {name: getattr(found.counts, name) for name in COUNTED} == counts
     _, label, score, missed = zip(*rows, strict=True)
     fps, sensitivity, thresholds = slow.curve(label, score, missed, len(series))
-    assert found.fps.tolist() == fps.tolist()
-    assert found.sensitivity.tolist() == sensitivity.tolist()
-    assert found.thresholds.tolist() == thresholds.tolist()
+    np.testing.assert_array_equal(found.fps, fps)
+    np.testing.assert_array_equal(found.sensitivity, sensitivity)
+    np.testing.assert_array_equal(found.thresholds, thresholds)
     mean, lower, upper = slow.bounds(slow.resamples(rows, series, n=6, seed=4))
     assert found.bootstrap is not None
-    assert found.bootstrap.mean.tolist() == mean.tolist()
-    assert found.bootstrap.lower.tolist() == lower.tolist()
-    assert found.bootstrap.upper.tolist() == upper.tolist()
+    np.testing.assert_array_equal(found.bootstrap.mean, mean)
+    np.testing.assert_array_equal(found.bootstrap.lower, lower)
+    np.testing.assert_array_equal(found.bootstrap.upper, upper)
 
 
 @pytest.mark.slow
@@ -508,12 +508,11 @@ def test_the_largest_submission_exactly_and_much_faster(
     curves = slow.resamples(rows, series, n=20, seed=0)
     slow_s = once_s + 50 * (time.perf_counter() - start)
     assert {name: getattr(found.counts, name) for name in COUNTED} == counts
-    assert found.fps.tolist() == fps.tolist()
-    assert found.sensitivity.tolist() == sensitivity.tolist()
+    np.testing.assert_array_equal(found.fps, fps)
+    np.testing.assert_array_equal(found.sensitivity, sensitivity)
     assert found.bootstrap is not None
-    assert [found.bootstrap.mean.tolist(), found.bootstrap.lower.tolist(), found.bootstrap.upper.tolist()] == [
-        bound.tolist() for bound in slow.bounds(curves)
-    ]
+    bounds = [found.bootstrap.mean, found.bootstrap.lower, found.bootstrap.upper]
+    np.testing.assert_array_equal(bounds, slow.bounds(curves))
     assert slow_s > 20 * fast_s, f"{fast_s:.2f} s against about {slow_s:.0f} s"
 
 
@@ -532,6 +531,6 @@ def test_marks_of_a_published_detector_on_one_scan(
         assert {name: getattr(found.counts, name) for name in COUNTED} == counts
         _, label, score, missed = zip(*rows, strict=True)
         fps, sensitivity, _ = slow.curve(label, score, missed, len(listed))
-        assert found.fps.tolist() == fps.tolist()
-        assert found.sensitivity.tolist() == sensitivity.tolist()
+        np.testing.assert_array_equal(found.fps, fps)
+        np.testing.assert_array_equal(found.sensitivity, sensitivity)
     assert found.counts.n_series_without_marks == 887

@@ -81,13 +81,26 @@ def test_bit_identical_with_the_official_bootstrap(slow: Any, size: dict[str, An
     found = bootstrap_froc(case, everything(case), n_bootstraps=200, seed=11)
     curves = slow.resamples(rows, uids, n=200, seed=11)
     mean, lower, upper = slow.bounds(curves)
-    assert found.mean.tolist() == mean.tolist()
-    assert found.lower.tolist() == lower.tolist()
-    assert found.upper.tolist() == upper.tolist()
+    np.testing.assert_array_equal(found.mean, mean)
+    np.testing.assert_array_equal(found.lower, lower)
+    np.testing.assert_array_equal(found.upper, upper)
     cpm = [np.mean(np.interp([0.125, 0.25, 0.5, 1, 2, 4, 8], *curve)) for curve in curves]
-    assert found.cpm_samples().tolist() == cpm
+    np.testing.assert_array_equal(found.cpm_samples(), cpm)
     assert found.n_undefined == 0
     assert found.mean.dtype == np.float32
+
+
+def test_slopes_of_equal_steps_are_interpolated_as_one(slow: Any) -> None:
+    """Each nodule is tied with a false positive of its series: runs of equal steps, whose inner points roc_curve drops.
+
+    The first point of all it keeps, although the step before it is the same. Both show in the last bits only.
+    """
+    nodules: list[tuple[int, float | None]] = [(i // 7, 50.0 - i) for i in range(35)]
+    case, rows, uids = findings(nodules, [(i // 7, 50.0 - i) for i in range(35)], n_series=5)
+    found = bootstrap_froc(case, everything(case), n_bootstraps=30, seed=3)
+    curves = slow.resamples(rows, uids, n=30, seed=3)
+    expected = [np.interp([0.125, 0.25, 0.5, 1, 2, 4, 8], *curve) for curve in curves]
+    np.testing.assert_array_equal(found.sensitivity_samples[0], expected)
 
 
 def test_false_positives_crowded_in_one_series(slow: Any) -> None:
@@ -97,11 +110,7 @@ def test_false_positives_crowded_in_one_series(slow: Any) -> None:
     case, rows, uids = findings(nodules, false, n_series=20)
     found = bootstrap_froc(case, everything(case), n_bootstraps=60, seed=2)
     mean, lower, upper = slow.bounds(slow.resamples(rows, uids, n=60, seed=2))
-    assert [found.mean.tolist(), found.lower.tolist(), found.upper.tolist()] == [
-        mean.tolist(),
-        lower.tolist(),
-        upper.tolist(),
-    ]
+    np.testing.assert_array_equal([found.mean, found.lower, found.upper], [mean, lower, upper])
     assert any(weight[0] == 0 for weight in draw_series(20, n_bootstraps=60, seed=2))
 
 
@@ -114,7 +123,7 @@ def test_resamples_without_nodules_are_left_out_and_counted() -> None:
     found = bootstrap_froc(case, everything(case), n_bootstraps=100, seed=0)
     without = sum(w[2] == 0 for w in draw_series(4, n_bootstraps=100, seed=0))
     assert found.n_undefined == without > 0
-    assert found.mean.tolist() == found.lower.tolist() == found.upper.tolist() == [1.0] * len(CURVE_FPS)
+    np.testing.assert_array_equal([found.mean, found.lower, found.upper], np.ones((3, len(CURVE_FPS))))
     assert np.isnan(found.cpm_samples()).sum() == without
 
 

@@ -123,9 +123,9 @@ def test_equals_the_official_curve(slow: Any, nodules: list[float | None], false
     fps, sensitivity, threshold = slow.curve(labels, listed, missed, n_series)
     if nodules and not detected:
         sensitivity = np.zeros(len(fps))
-    assert found.fps.tolist() == fps.tolist()
+    np.testing.assert_array_equal(found.fps, fps)
     np.testing.assert_array_equal(found.sensitivity, sensitivity)
-    assert found.threshold.tolist() == threshold.tolist()
+    np.testing.assert_array_equal(found.threshold, threshold)
 
 
 def test_tie_ends() -> None:

@@ -39,6 +39,8 @@ def launch(root: str, task: Callable[[DictConfig], Any]) -> None:
     # With this, Hydra lets exceptions through instead of printing a shortened trace and leaving with code 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
+    # argparse takes overrides on one side of a flag only; people type `seed=1,2 -m`, and also `-m seed=1,2`.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     failures: list[Exception] = []
 
     def call(cfg: DictConfig) -> Any:
@@ -88,6 +90,9 @@ def explain_hydra(error: Exception, root: str) -> str:
             f"; did you mean '{near}'?" if near else f"; `lungdet {root.replace('_', '-')} --cfg job` lists every key"
         )
         return f"there is no key '{match.group(1)}' in this configuration{hint}"
+    where = re.search(r"\n\s*full_key: (\S+)", text)  # OmegaConf names the key last; here the path comes first
+    if where:
+        return f"{where.group(1)}: {text.splitlines()[0]}"
     return re.sub(r"\n\s*\n", "\n", text)
 
 

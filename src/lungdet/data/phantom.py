@@ -74,6 +74,7 @@ class PhantomDataModule(Luna16DataModule):
             subsets=subsets,
         )
         self.cohort = cohort
+        self._prepared = False
         # A command line puts its progress bar here: `progress(title, total=n)` gives a context with `advance`.
         self.progress: Callable[..., AbstractContextManager[Advance]] = silent
 
@@ -105,6 +106,8 @@ class PhantomDataModule(Luna16DataModule):
         Raises:
             StoreError: another cohort lies at `root`, the store has other settings, or a scan could not be stored.
         """
+        if self._prepared:  # Lightning asks again before it predicts
+            return
         scans = self.scan_paths()
         with self.progress("preprocess", total=len(scans)) as advance:
             report = preprocess(
@@ -120,6 +123,7 @@ class PhantomDataModule(Luna16DataModule):
             raise StoreError(
                 f"{len(report.failed)} of {len(scans)} phantom scans could not be stored, the first: {uid}: {message}"
             )
+        self._prepared = True
 
     @property
     def _rebuild_command(self) -> str:

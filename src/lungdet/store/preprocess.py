@@ -77,6 +77,8 @@ def preprocess(
     report = PreprocessReport(skipped=[uid for uid in scan_paths if (store / "scans" / uid).is_dir()])
     waiting = {uid: path for uid, path in scan_paths.items() if uid not in set(report.skipped)}
     done = len(report.skipped)
+    if progress is not None and done:
+        progress(done, len(scan_paths), "")
 
     def finish(uid: str, error: BaseException | None) -> None:
         nonlocal done

@@ -163,8 +163,8 @@ class _Steps:
     def __init__(self, findings: Findings, groups: npt.NDArray[np.bool_]) -> None:
         score = findings.nodule_score
         nodule = np.flatnonzero(~np.isnan(score))
-        nodule = nodule[np.argsort(-score[nodule], kind="stable")]
-        by_score = np.argsort(-findings.false_score, kind="stable")
+        nodule = nodule[np.argsort(-score[nodule])]
+        by_score = np.argsort(-findings.false_score)
         falling = -findings.false_score[by_score]
         self.n_series = findings.n_series
         self.nodule_series = findings.nodule_series[nodule]
@@ -197,12 +197,12 @@ class _Steps:
         found = weight[self.nodule_series] * self.member
         n_detected = found.sum(axis=1).tolist()
         n_nodules = (self.nodules_per_series @ weight).tolist()
-        true = np.zeros((len(found), len(false)))
-        true[:, 2::2] = np.cumsum(found, axis=1)[:, self.tie_end[:n_ties]]
-        true[:, 3::2] = true[:, 2:-1:2]
-        for k, tp in enumerate(true):
-            chosen = self._official(false, tp) if self.has_ties else slice(None)
-            yield fps[chosen], to_sensitivity(tp[chosen], n_detected=n_detected[k], n_nodules=n_nodules[k])
+        cumulated = np.zeros((len(found), 1 + n_ties))
+        cumulated[:, 1:] = np.cumsum(found, axis=1)[:, self.tie_end[:n_ties]]
+        for k, tp in enumerate(cumulated):
+            sensitivity = _twice(to_sensitivity(tp, n_detected=n_detected[k], n_nodules=n_nodules[k]))
+            chosen = self._official(false, _twice(tp)) if self.has_ties else slice(None)
+            yield fps[chosen], sensitivity[chosen]
 
     def _false(self, weight: FloatArray, n_ties: int) -> FloatArray:
         """Cumulated false positives: 0, then before and after each distinct score of a nodule: [1 + 2 n_ties]."""
@@ -228,6 +228,14 @@ class _Steps:
         keep = is_corner(false[places], true[places])
         keep[:2] = True
         return places[keep]
+
+
+def _twice(values: FloatArray) -> FloatArray:
+    """The value before and the value after each step: [1 + n] -> [1 + 2 n]."""
+    points = np.empty(2 * len(values) - 1)
+    points[0::2] = values
+    points[1::2] = values[:-1]
+    return points
 
 
 def _bound_places(n: int) -> tuple[int, int]:

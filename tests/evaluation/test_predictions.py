@@ -129,6 +129,11 @@ def test_deduplicate_keeps_one_of_each_whatever_the_order(predictions: pd.DataFr
     pd.testing.assert_frame_equal(check_predictions(one), check_predictions(predictions))
 
 
+def test_nothing_repeated_nothing_dropped(predictions: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(deduplicate(predictions), deduplicate(predictions.iloc[::-1]))
+    assert len(deduplicate(predictions)) == len(predictions)
+
+
 def test_deduplicate_refuses_what_only_looks_repeated(predictions: pd.DataFrame) -> None:
     other = predictions.iloc[[4]].assign(logit=np.float32(5))
     with pytest.raises(TableError, match=r"candidate 4 of series .* \(val\) appears twice .*two checkpoints mixed"):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn import metrics as sklearn_metrics
+from sklearn import metrics as sk
 
 from lungdet.errors import ShapeError
 from lungdet.evaluation.thresholds import HALF, Confusion, Threshold, choose_thresholds, confusion
@@ -84,22 +85,35 @@ def test_label_and_logit_must_match() -> None:
         choose_thresholds([1], [0.0, 1.0])
 
 
-@given(st.lists(st.tuples(st.integers(0, 1), st.integers(-4, 4)), min_size=2, max_size=40))
-def test_choice_is_the_best_of_all_by_brute_force(rows: list[tuple[int, int]]) -> None:
-    label = np.array([0, 1] + [r[0] for r in rows])
-    logit = np.array([0, 0] + [r[1] for r in rows], dtype=np.float64)
-    chosen = choose_thresholds(label, logit)
-    f1, youden, recall = {}, {}, {}
-    for t in np.unique(logit):
+def test_confusion_and_ratios_against_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    label, logit = rng.integers(0, 2, 200), rng.integers(-4, 5, 200).astype(float)
+    for t in range(-5, 6):
         called = (logit >= t).astype(int)
-        f1[t] = sklearn_metrics.f1_score(label, called)
-        recall[t] = sklearn_metrics.recall_score(label, called)
-        youden[t] = recall[t] + sklearn_metrics.recall_score(1 - label, 1 - called) - 1
-        tn, fp, fn, tp = sklearn_metrics.confusion_matrix(label, called).ravel()
+        tn, fp, fn, tp = sk.confusion_matrix(label, called).ravel()
         counted = confusion(label, logit, threshold=Threshold("", "", float(t), "val"))
         assert (counted.tp, counted.fp, counted.fn, counted.tn) == (tp, fp, fn, tn)
-        assert counted.f1 == pytest.approx(f1[t])
+        assert counted.f1 == pytest.approx(sk.f1_score(label, called))
+        assert counted.recall == pytest.approx(sk.recall_score(label, called))
+        assert counted.specificity == pytest.approx(sk.recall_score(1 - label, 1 - called))
+        if called.any():
+            assert counted.precision == pytest.approx(sk.precision_score(label, called))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(-4, 4)), max_size=40))
+@settings(deadline=None)  # the machine may be busy
+def test_choice_is_the_best_of_all_by_brute_force(rows: list[tuple[bool, int]]) -> None:
+    rows = [(False, 0), (True, 0), *rows]
+    chosen = choose_thresholds([label for label, _ in rows], [logit for _, logit in rows])
+    n_positive = sum(label for label, _ in rows)
+    n_negative = len(rows) - n_positive
+    f1, youden, recall = {}, {}, {}
+    for t in {logit for _, logit in rows}:
+        tp = sum(label and logit >= t for label, logit in rows)
+        fp = sum(not label and logit >= t for label, logit in rows)
+        recall[t] = Fraction(tp, n_positive)
+        f1[t] = Fraction(2 * tp, tp + fp + n_positive)
+        youden[t] = recall[t] - Fraction(fp, n_negative)
     for name, value in (("max_f1", f1), ("youden", youden)):
-        best = max(value.values())
-        assert chosen[name].logit == max(t for t in value if value[t] > best - 1e-12)
-    assert chosen["recall_90"].logit == max(t for t in recall if recall[t] >= 0.9 - 1e-12)
+        assert chosen[name].logit == max(t for t in value if value[t] == max(value.values()))
+    assert chosen["recall_90"].logit == max(t for t in recall if recall[t] >= Fraction(9, 10))

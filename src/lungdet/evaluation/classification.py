@@ -48,6 +48,7 @@ def evaluate_classification(
     provenance: Mapping[str, Any],
     baselines: Mapping[str, pd.DataFrame] | None = None,
     load_crop: CropLoader | None = None,
+    no_pictures_because: str = "no CT pixels were handed to the evaluation",
     history: pd.DataFrame | None = None,
     n_resamples: int = 1000,
     seed: int = 0,
@@ -64,6 +65,7 @@ def evaluate_classification(
         provenance: what to show about the origin: run, split hash, store fingerprint, git commit, versions, ...
         baselines: name -> predictions of simpler methods on the same candidates.
         load_crop: row of the table -> (int16 HU [D, H, W], spacing_zyx_mm, direction) for the galleries.
+        no_pictures_because: what the report says when `load_crop` is None.
         history: per-epoch metrics of the training: column epoch and `train/loss`, `val/loss`, `val/auroc`, ...; several
             rows per epoch (as Lightning's CSV logger writes them) are merged.
         n_resamples: patient-bootstrap resamples behind each interval.
@@ -114,7 +116,7 @@ def evaluate_classification(
         galleries=build_galleries(
             here, threshold_logit=points[headline].threshold.logit, n=n_gallery, load_crop=load_crop
         ),
-        pictures_left_out="" if load_crop is not None else "no CT pixels were handed to the evaluation.",
+        pictures_left_out="" if load_crop is not None else no_pictures_because,
         curves=ranking_curves({"model": table, **compared}),
         histogram=score_histogram(here),
         history=None if history is None else _by_epoch(history),
@@ -151,7 +153,7 @@ def _ranking(part: pd.DataFrame, draws: PatientDraws, samples: Mapping[str, npt.
     estimates = {
         name: Estimate(math.nan, reason=reason)
         if reason
-        else draws.estimate(area(part["label"], part["logit"]), samples[name])
+        else draws.area(area(part["label"], part["logit"]), samples[name], label=part["label"].to_numpy())
         for name, area in _AREAS.items()
     }
     return Ranking(**estimates)
@@ -212,7 +214,7 @@ def _by_size(here: pd.DataFrame, draws: PatientDraws, points: Mapping[str, Opera
             resampled = under_patient_weights(
                 label[keep], logit[keep], draws.patient[keep], weights=draws.weights, metrics=["auroc"]
             )
-            area = draws.estimate(auroc(label[keep], logit[keep]), resampled.samples["auroc"])
+            area = draws.area(auroc(label[keep], logit[keep]), resampled.samples["auroc"], label=chosen.astype(np.int8))
         sensitivity = {
             key: draws.ratio(chosen & (logit >= point.threshold.logit), chosen, reason="no nodule of this size")
             for key, point in points.items()
@@ -245,9 +247,10 @@ def _comparison(
     differences = {
         area: Estimate(math.nan, reason=reason)
         if reason
-        else draws.estimate(
+        else draws.area(
             compute(here["label"], here["logit"]) - compute(other["label"], other["logit"]),
             samples[area] - other_samples[area],
+            label=here["label"].to_numpy(),
         )
         for area, compute in _AREAS.items()
     }

@@ -45,7 +45,7 @@ def ranking_curves(models: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
-def score_histogram(part: pd.DataFrame, *, n_bins: int = 40) -> pd.DataFrame:
+def score_histogram(part: pd.DataFrame, *, n_bins: int = 30) -> pd.DataFrame:
     """How many negatives and positives have a logit in each of `n_bins` equal bins: low, high, negatives, positives."""
     logit, positive = part["logit"].to_numpy(dtype=np.float64), part["label"].to_numpy() == 1
     edges = np.histogram_bin_edges(logit, bins=n_bins)

@@ -75,10 +75,16 @@ class PatientDraws:
     def ratio(self, part: npt.NDArray[Any], whole: npt.NDArray[Any], *, reason: str) -> Estimate:
         """The ratio of two sums over rows, with its interval.
 
+        Where every resample gives the same ratio (all called, or none), percentiles would claim certainty; the interval
+        is then Wilson's, over the rows of the denominator.
+
         Args:
             part: [N], what is added up in the numerator: 0/1 or counts.
             whole: [N], the same for the denominator.
             reason: what to say when the denominator is empty.
+
+        Reference:
+            Wilson (1927), J. Am. Stat. Assoc. 22:209-212, doi:10.1080/01621459.1927.10502953.
         """
         tops = np.bincount(self.patient, weights=part, minlength=self.n_patients)
         bottoms = np.bincount(self.patient, weights=whole, minlength=self.n_patients)
@@ -86,7 +92,16 @@ class PatientDraws:
             return Estimate(math.nan, reason=reason)
         with np.errstate(invalid="ignore"):
             samples = (self.weights @ tops) / (self.weights @ bottoms)
-        return self.estimate(float(tops.sum() / bottoms.sum()), samples)
+        value = float(tops.sum() / bottoms.sum())
+        if np.all((samples == value) | np.isnan(samples)):
+            return Estimate(value, *_wilson(value, int(np.count_nonzero(whole))))
+        return self.estimate(value, samples)
+
+    def area(self, value: float, samples: npt.NDArray[np.float64], *, label: npt.NDArray[np.integer]) -> Estimate:
+        """Interval of an AUROC or average precision; there is none when one patient has all the positives."""
+        if len(np.unique(self.patient[label == 1])) < 2:
+            return Estimate(value, reason="all positives in one patient")
+        return self.estimate(value, samples)
 
     def estimate(self, value: float, samples: npt.NDArray[np.float64]) -> Estimate:
         """Percentile interval of a statistic from its resampled values; NaN among them are left out."""
@@ -115,3 +130,10 @@ class PatientDraws:
             f1=self.ratio(2 * tp.astype(float), 2 * tp.astype(float) + fp + fn, reason="no positives, none called"),
             fp_per_series=counted.fp / n_series if n_series else math.nan,
         )
+
+
+def _wilson(share: float, n: int) -> tuple[float, float]:
+    z = 1.959963984540054  # 97.5th percentile of the normal distribution
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)

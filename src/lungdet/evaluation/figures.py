@@ -27,7 +27,7 @@ def roc_figure(curves: Mapping[str, pd.DataFrame], points: Mapping[str, tuple[fl
         figure, axes = _canvas(_SIZE)
         axes.plot([0, 1], [0, 1], color=COLORS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
         _draw_curves(axes, curves)
-        _mark(axes, points)
+        _mark(axes, points, beside="below")
         _unit_square(axes, "False-positive rate (1 - specificity)", "Sensitivity (recall)")
         axes.legend(loc="lower right")
     return figure
@@ -55,7 +55,7 @@ def precision_recall_figure(
             fontsize=8.5,
         )
         _draw_curves(axes, curves)
-        _mark(axes, points)
+        _mark(axes, points, beside="above")
         _unit_square(axes, "Recall (sensitivity)", "Precision")
         axes.legend(loc="upper right")
     return figure
@@ -69,7 +69,6 @@ def score_figure(histogram: pd.DataFrame, thresholds: Mapping[str, float]) -> Fi
         thresholds: name -> logit, finite.
     """
     edges = np.append(histogram["low"].to_numpy(), histogram["high"].iloc[-1])
-    low, high = float(np.min([edges[0], *thresholds.values()])), float(np.max([edges[-1], *thresholds.values()]))
     with figure_style():
         figure, axes = _canvas(_SIZE)
         for column, name, color in (("negatives", "no nodule", "muted"), ("positives", "nodule", "accent")):
@@ -80,24 +79,10 @@ def score_figure(histogram: pd.DataFrame, thresholds: Mapping[str, float]) -> Fi
                 axes.stairs(
                     counts / total, edges, color=COLORS[color], linewidth=1.4, label=f"{name} (n = {total:,.0f})"
                 )
-        top = axes.get_ylim()[1]
-        axes.set_ylim(0, top * (1.02 + 0.075 * len(thresholds)))
-        for i, (name, at) in enumerate(sorted(thresholds.items(), key=lambda item: item[1])):
-            axes.axvline(at, color=COLORS["second"], linewidth=1.0, linestyle=(0, (4, 2)))
-            # One line lower each, so that labels of close thresholds stay apart.
-            right = at > (low + high) / 2
-            axes.annotate(
-                name,
-                (at, axes.get_ylim()[1]),
-                xytext=(-4 if right else 4, -9 - 12 * i),
-                textcoords="offset points",
-                ha="right" if right else "left",
-                color=COLORS["second"],
-                fontsize=8.5,
-            )
+        _flag_thresholds(axes, thresholds)
         axes.set_xlabel("Logit (0 is probability 0.5)")
         axes.set_ylabel("Share of the class")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0)
     return figure
 
 
@@ -143,7 +128,7 @@ def size_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
                 axes.plot([x], [estimate.value], "o", color=COLORS["accent"], markersize=7)
             if np.isfinite(estimate.low):
                 axes.plot([x, x], [estimate.low, estimate.high], color=COLORS["accent"], linewidth=1.6)
-        axes.set_xticks(range(len(rows)), [f"{row['name']}\nn = {row['n']}" for row in rows])
+        axes.set_xticks(range(len(rows)), [f"{row['name']}\nn = {row['n']}".replace(">=", "\u2265") for row in rows])
         axes.set_xlim(-0.5, len(rows) - 0.5)
         axes.set_ylim(-0.03, 1.03)
         axes.set_ylabel("Sensitivity")
@@ -167,27 +152,19 @@ def history_figure(history: pd.DataFrame, quantity: str, *, best: str) -> Figure
             if points.empty:
                 continue
             marker = "o" if len(points) < 40 else None
-            label = "training" if stage == "train" else "validation"
-            axes.plot(points["epoch"], points[name], color=COLORS[color], marker=marker, markersize=3, label=label)
+            label = "training"
             if stage == "val":
                 values = points[name].to_numpy()
                 at = int(values.argmin() if best == "min" else values.argmax())
                 epoch, value = int(points["epoch"].iloc[at]), float(values[at])
                 axes.plot([epoch], [value], "o", color=COLORS["second"], markersize=7, zorder=5)
-                axes.annotate(
-                    f"{value:.3f}, epoch {epoch}",
-                    (epoch, value),
-                    xytext=(0, 8 if best == "min" else -14),
-                    textcoords="offset points",
-                    ha="center",
-                    color=COLORS["second"],
-                    fontsize=8.5,
-                )
-        axes.margins(x=0.12, y=0.15)
+                label = f"validation, best {value:.3f} in epoch {epoch}"
+            axes.plot(points["epoch"], points[name], color=COLORS[color], marker=marker, markersize=3, label=label)
         axes.set_xlabel("Epoch")
         axes.set_ylabel(quantity.upper() if quantity == "auroc" else quantity.capitalize().replace("_", " "))
         axes.locator_params(axis="x", integer=True)
-        axes.legend(loc="best")
+        if axes.lines:
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0)
     return figure
 
 
@@ -209,21 +186,45 @@ def _draw_curves(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
         )
 
 
-def _mark(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
+def _mark(axes: Axes, points: Mapping[str, tuple[float, float]], *, beside: str) -> None:
+    """Dots with their names, `below` the curve (ROC) or `above` it (precision-recall)."""
     for name, (x, y) in points.items():
         if not (np.isfinite(x) and np.isfinite(y)):
             continue
         axes.plot([x], [y], "o", color=COLORS["ink"], markersize=5, zorder=5)
-        right = x > 0.6
+        left = beside == "above" and x > 0.75
+        up = beside == "above" and y < 0.93
         axes.annotate(
             name,
             (x, y),
-            xytext=(-7 if right else 7, -3),
+            xytext=(-4 if left else 6, 5 if up else -12),
             textcoords="offset points",
-            ha="right" if right else "left",
+            ha="right" if left else "left",
             fontsize=8.5,
             zorder=6,
         )
+
+
+def _flag_thresholds(axes: Axes, thresholds: Mapping[str, float]) -> None:
+    """Dashed lines whose heights are staggered, each name at the top of its line where no other line passes."""
+    top = axes.get_ylim()[1]
+    ordered = sorted(thresholds.items(), key=lambda item: item[1])
+    low, high = axes.get_xlim()
+    rising = bool(ordered) and float(np.mean(list(thresholds.values()))) > (low + high) / 2
+    for i, (name, at) in enumerate(ordered):
+        level = i if rising else len(ordered) - 1 - i
+        height = top * (1.06 + 0.08 * level)
+        axes.plot([at, at], [0, height], color=COLORS["second"], linewidth=1.0, linestyle=(0, (4, 2)))
+        axes.annotate(
+            name,
+            (at, height),
+            xytext=(-4 if rising else 4, -8),
+            textcoords="offset points",
+            ha="right" if rising else "left",
+            color=COLORS["second"],
+            fontsize=8.5,
+        )
+    axes.set_ylim(0, top * (1.08 + 0.08 * len(ordered)))
 
 
 def _unit_square(axes: Axes, x: str, y: str) -> None:

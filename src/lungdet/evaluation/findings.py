@@ -87,7 +87,8 @@ def _about_ranking(report: ClassificationReport) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "wide_interval",
-            f"The AUROC is known to {auroc.low:.3f}-{auroc.high:.3f} only; differences smaller than that are noise.",
+            f"The AUROC is known to {auroc.low:.3f}-{auroc.high:.3f} only: smaller differences between models may be "
+            "chance.",
         )
     if auroc.low <= 0.5 <= auroc.high:
         yield Finding(

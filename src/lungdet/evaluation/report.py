@@ -116,22 +116,21 @@ def _answer(report: ClassificationReport) -> str:
 def _tiles(report: ClassificationReport) -> list[dict[str, str]]:
     ranking = report.ranking[report.partition]
     on = report.operating_points[report.headline].on[report.partition]
-    where = f"at {_lower(_POINT_NAMES[report.headline])}"
     shown = [
         ("AUROC", ranking.auroc, 3),
         ("Average precision", ranking.average_precision, 3),
-        (f"Sensitivity {where}", on.recall, 2),
+        ("Sensitivity at that threshold", on.recall, 2),
     ]
     tiles = [
         {
             "name": name,
             "value": _number(e.value, digits),
-            "note": f"95 % interval {_interval(e, digits)}" if not math.isnan(e.low) else e.reason,
+            "note": e.reason if math.isnan(e.low) else f"95 % interval {_interval(e, digits)}",
         }
         for name, e, digits in shown
     ]
-    calls = {"name": f"False calls per series {where}", "value": _number(on.fp_per_series, 1)}
-    return [*tiles, {**calls, "note": f"precision {_number(on.precision.value, 2)}"}]
+    note = f"{on.confusion.fp:,} in all, precision {_number(on.precision.value, 2)}"
+    return [*tiles, {"name": "False calls per CT series", "value": _number(on.fp_per_series, 1), "note": note}]
 
 
 def _sections(report: ClassificationReport, drawn: dict[str, Any]) -> list[tuple[str, str]]:
@@ -257,7 +256,7 @@ def _picture(view: View) -> dict[str, Any]:
         "png": Markup(png_data_uri(view.gray())),
         "width_mm": f"{width:g}",
         "height_mm": f"{height:g}",
-        "line_mm": f"{0.009 * width:.3g}",
+        "line_mm": round(0.009 * width, 3),
         "font_mm": f"{font:.3g}",
         # Arms outside a gap: the thing itself stays visible.
         "crosshair": [
@@ -295,13 +294,8 @@ def _interval(estimate: Estimate, digits: int = 3) -> str:
     return f"{estimate.low:.{digits}f}{_EN_DASH}{estimate.high:.{digits}f}"
 
 
-def _signed(estimate: Estimate) -> str:
-    if math.isnan(estimate.value):
-        return f"none: {estimate.reason}"
-    text = f"{estimate.value:+.3f}"
-    if not math.isnan(estimate.low):
-        text += f" ({estimate.low:+.3f} to {estimate.high:+.3f})"
-    return text.replace("-", _MINUS)
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", _MINUS)
 
 
 def _probability(value: float) -> str:

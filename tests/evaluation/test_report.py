@@ -1,0 +1,299 @@
+"""The written report: same bytes twice, nothing from outside, every number shown, readable in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lungdet.errors import StoreError
+from lungdet.evaluation.classification import evaluate_classification
+from lungdet.evaluation.report import WrittenReport, render_html, write_report
+from lungdet.evaluation.results import ClassificationReport
+
+EN_DASH, MINUS = "\u2013", "\u2212"
+VOID = {"meta", "link", "img", "br", "input", "hr", "image", "path", "use"}
+HISTORY = pd.DataFrame({"epoch": [0, 1, 2], "train/loss": [0.6, 0.4, 0.3], "val/auroc": [0.7, 0.85, 0.84]})
+PROVENANCE = {
+    "run": "2024-01-01/luna_cls",
+    "checkpoint": "epoch 1, by val/auroc on validation",
+    "split": {"hash": "7c0ffee", "fold": 0},
+    "subsets": [0, 1],
+    "git commit": None,
+    "note": "<script>alert(1)</script>",
+}
+
+
+class Page(HTMLParser):
+    """Everything a page refers to, its text, and whether its elements are closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name == "id" and value:
+                self.ids.append(value)
+            if name in {"src", "href", "xlink:href", "srcset", "data", "action", "poster"} and value:
+                self.references.append(value)
+                if tag == "a":
+                    self.links.append(value)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+@pytest.fixture(scope="module")
+def report(simulate: Callable[..., pd.DataFrame], load_crop: Any) -> ClassificationReport:
+    table = simulate()
+    rng = np.random.default_rng(9)
+    weak = table.assign(logit=(rng.normal(-4, 1, len(table)) + table["label"]).astype(np.float32))
+    return evaluate_classification(
+        table,
+        title="luna_cls on simulated scans",
+        provenance=PROVENANCE,
+        baselines={"mean HU and size": weak},
+        load_crop=load_crop,
+        history=HISTORY,
+        n_resamples=200,
+        n_gallery=2,
+    )
+
+
+@pytest.fixture(scope="module")
+def written(report: ClassificationReport, tmp_path_factory: pytest.TempPathFactory) -> WrittenReport:
+    return write_report(report, tmp_path_factory.mktemp("run") / "new")
+
+
+@pytest.fixture(scope="module")
+def page(written: WrittenReport) -> Page:
+    return Page(written.html.read_text(encoding="utf-8"))
+
+
+def test_twice_the_same_bytes(written: WrittenReport, simulate: Any, load_crop: Any, tmp_path: Path) -> None:
+    table = simulate()
+    rng = np.random.default_rng(9)
+    weak = table.assign(logit=(rng.normal(-4, 1, len(table)) + table["label"]).astype(np.float32))
+    again = evaluate_classification(
+        table.sample(frac=1, random_state=1),
+        title="luna_cls on simulated scans",
+        provenance=PROVENANCE,
+        baselines={"mean HU and size": weak},
+        load_crop=load_crop,
+        history=HISTORY,
+        n_resamples=200,
+        n_gallery=2,
+    )
+    second = write_report(again, tmp_path)
+    assert second.json.read_bytes() == written.json.read_bytes()
+    assert second.curves.read_bytes() == written.curves.read_bytes()
+    assert second.html.read_bytes() == written.html.read_bytes()
+
+
+def test_json_is_sorted_strict_and_complete(report: ClassificationReport, written: WrittenReport) -> None:
+    text = written.json.read_text(encoding="utf-8")
+    assert text.endswith("}\n")
+    record = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert list(record) == sorted(record)
+    assert record == report.to_dict()
+    assert record["seed"] == 0
+    assert record["n_resamples"] == 200
+
+
+def test_curves_file_holds_all_curves(report: ClassificationReport, written: WrittenReport) -> None:
+    curves = pd.read_parquet(written.curves)
+    pd.testing.assert_frame_equal(curves, report.curves, check_dtype=False)
+    assert set(curves["model"]) == {"model", "mean HU and size"}
+
+
+def test_page_refers_to_nothing_outside_itself(written: WrittenReport, page: Page) -> None:
+    assert page.references
+    assert all(reference.startswith(("#", "data:image/png;base64,")) for reference in page.references)
+    assert not {"script", "link", "iframe", "object", "base"} & set(page.tags)
+    text = written.html.read_text(encoding="utf-8")
+    outside = re.sub(r'xmlns(:xlink)?="[^"]+"', "", text)
+    assert "http" not in outside
+    assert "@import" not in outside
+    assert re.findall(r"url\((?!#)", outside) == []
+
+
+def test_page_is_closed_its_ids_are_unique_and_its_anchors_exist(page: Page) -> None:
+    assert page.open == []
+    assert [name for name, n in Counter(page.ids).items() if n > 1] == []
+    targets = {link.removeprefix("#") for link in page.links}
+    assert {"ranking", "operating-points", "calibration", "galleries", "provenance"} <= targets <= set(page.ids)
+    assert page.tags["h1"] == 1
+
+
+def test_page_shows_the_numbers(report: ClassificationReport, page: Page) -> None:
+    auroc = report.ranking["test"].auroc
+    assert f"{auroc.value:.3f}" in page.text
+    assert f"{auroc.low:.3f}{EN_DASH}{auroc.high:.3f}" in page.text
+    assert f"A nodule outranks another candidate {100 * auroc.value:.1f} % of the time." in page.text
+    for finding in report.findings:
+        assert finding.text in page.text
+    for word in ("luna_cls on simulated scans", "mean HU and size", "7c0ffee", "epoch 1, by val/auroc on validation"):
+        assert word in page.text
+    assert "No leak found in the table" in page.text
+    assert "split.fold" in page.text
+    assert "0, 1" in page.text
+    assert "unknown" in page.text  # the git commit that nobody knows
+
+
+def test_provenance_is_text_never_markup(written: WrittenReport) -> None:
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in written.html.read_text(encoding="utf-8")
+
+
+def test_three_views_of_every_shown_candidate(page: Page, written: WrittenReport) -> None:
+    assert page.tags["image"] == 3 * 2 * 3
+    text = written.html.read_text(encoding="utf-8")
+    views = re.findall(r'<svg viewBox="0 0 ([\d.]+) ([\d.]+)" role="img" aria-label="(\w+) view">', text)
+    assert Counter(plane for _, _, plane in views) == {"axial": 6, "coronal": 6, "sagittal": 6}
+    assert {(width, height) for width, height, _ in views} == {("63", "63")}  # mm: 31 to each side and the centre
+    assert f"{MINUS}1,000 to 400 HU" in page.text
+    assert text.count("h10") == 18  # a scale bar of 10 mm in a view box in mm
+
+
+def test_without_pixels_the_page_says_why(predictions: pd.DataFrame) -> None:
+    kwargs: dict[str, Any] = {"title": "t", "provenance": {}, "n_resamples": 20, "n_gallery": 1}
+    plain = Page(render_html(evaluate_classification(predictions, **kwargs)))
+    assert "Pictures are left out: no CT pixels were handed to the evaluation." in plain.text
+    told = evaluate_classification(predictions, no_pictures_because="the store was deleted", **kwargs)
+    assert "Pictures are left out: the store was deleted." in Page(render_html(told)).text
+
+    def broken(row: Any) -> Any:
+        raise StoreError(f"series {row['series_uid']} is <missing>")
+
+    partly = Page(render_html(evaluate_classification(predictions, load_crop=broken, **kwargs)))
+    assert partly.tags["image"] == 0
+    assert "No picture: series 1.3.6.1.4.1.14519.5.2.1.6279.6001." in partly.text
+    assert "is <missing>" in partly.text
+
+
+@pytest.mark.parametrize(
+    "case", ["no test", "no val", "no positives", "no negatives", "one patient", "one row", "equal"]
+)
+def test_corners_are_pages_too(predictions: pd.DataFrame, case: str) -> None:
+    table = {
+        "no test": predictions.assign(partition="val"),
+        "no val": predictions.assign(partition="test"),
+        "no positives": predictions.assign(label=0, diameter_mm=np.nan),
+        "no negatives": predictions.assign(label=1),
+        "one patient": predictions[predictions["patient_id"] == "LIDC-IDRI-0020"],
+        "one row": predictions.iloc[[-1]],
+        "equal": predictions.assign(logit=0.0),
+    }[case]
+    report = evaluate_classification(table, title=case, provenance={}, baselines={"b": table}, n_resamples=20)
+    page = Page(render_html(report))
+    assert page.open == []
+    assert not re.search(r"\bnan\b", page.text)
+    expected = {
+        "no test": "The thresholds were chosen on these same candidates",
+        "no val": "not chosen: no rows in val",
+        "no positives": "No answer yet: no positives in test.",
+        "no negatives": "No answer yet: no negatives in test.",
+        "one patient": "all positives in one patient",
+        "one row": "No answer yet",
+        "equal": "A nodule outranks another candidate 50.0 % of the time.",
+    }
+    assert expected[case] in page.text
+
+
+def test_a_leak_is_on_the_page(predictions: pd.DataFrame) -> None:
+    predictions.loc[predictions["patient_id"] == "LIDC-IDRI-0003", "partition"] = "test"
+    predictions.loc[predictions.index[predictions["patient_id"] == "LIDC-IDRI-0003"][0], "partition"] = "val"
+    page = Page(render_html(evaluate_classification(predictions, title="t", provenance={}, n_resamples=20)))
+    assert "1 patient in validation and in test of the same fold (LIDC-IDRI-0003)" in page.text
+    assert "No leak" not in page.text
+
+
+def test_saturated_probabilities_are_written_so_that_they_can_be_told_apart(predictions: pd.DataFrame) -> None:
+    spread = predictions.assign(logit=(predictions["logit"] * 5 + 20).astype(np.float32))
+    page = Page(render_html(evaluate_classification(spread, title="t", provenance={}, n_resamples=20)))
+    assert re.search(rf"1 {MINUS} \d\.\de-\d\d", page.text)
+    assert re.search(r"\d\.\de-\d\d", page.text)
+
+
+# --- in a browser ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
+        found = shutil.which(name)
+        if found:
+            return found
+    pytest.skip("no Chromium or Chrome on this machine: the page was parsed, but not rendered")
+
+
+def browse(chromium: str, profile: Path, *arguments: str) -> str:
+    command = [
+        chromium,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--hide-scrollbars",
+        f"--user-data-dir={profile}",
+        *arguments,
+    ]
+    done = subprocess.run(command, check=True, capture_output=True, timeout=120)
+    return done.stdout.decode("utf-8")
+
+
+@pytest.mark.parametrize("width", [1300, 500])
+def test_the_page_renders(chromium: str, written: WrittenReport, tmp_path: Path, width: int) -> None:
+    shot = tmp_path / "page.png"
+    address = written.html.resolve().as_uri()
+    browse(chromium, tmp_path / "profile", f"--screenshot={shot}", f"--window-size={width},4000", address)
+    pixels = np.asarray(Image.open(shot).convert("L"), dtype=float)
+    assert pixels.shape == (4000, width)
+    # Not blank: ink in every fifth of the page, and at the right margin nothing that overflows.
+    for part in np.array_split(pixels, 5):
+        assert part.std() > 8
+    assert pixels[:, -6:].std() < 2
+
+
+def test_the_headline_is_in_the_document(
+    chromium: str, report: ClassificationReport, written: WrittenReport, tmp_path: Path
+) -> None:
+    dom = browse(chromium, tmp_path / "profile", "--dump-dom", written.html.resolve().as_uri())
+    assert "<h1>luna_cls on simulated scans</h1>" in dom
+    assert f'<div class="value">{report.ranking["test"].auroc.value:.3f}</div>' in dom

@@ -19,6 +19,7 @@ from lungdet.errors import ConfigError
 from lungdet.io.scan import Scan
 from lungdet.pipeline.box import Box
 from lungdet.pipeline.candidates import Candidates
+from lungdet.pipeline.crops import check_spacing
 from lungdet.pipeline.lungs import Lungs
 from lungdet.pipeline.timing import StageClock
 
@@ -44,8 +45,9 @@ class BlobSource:
         diameters_mm: sizes to look for, increasing.
         minimum_contrast_hu: contrast of the faintest ball; a ground-glass nodule has 150 to 300 HU.
         minimum_roundness: smallest ratio of eigenvalues, in [0, 1].
-        lung_margin_mm: how far outside the lungs a candidate may lie.
-        max_candidates: of more, those with the highest answer stay.
+        lung_margin_mm: how far outside the lung mask the image is kept. With less of the chest wall its ragged rim
+            looks like balls: 3 mm leave a fifth of the false candidates that 0 mm do (real scan).
+        max_candidates: of more, those with the largest contrast times roundness stay.
         spacing_zyx_mm: grid to work on; isotropic and not finer than the smallest ball needs.
 
     Raises:
@@ -63,6 +65,7 @@ class BlobSource:
         sizes = self.diameters_mm
         if not sizes or sizes[0] <= 0 or any(b <= a for a, b in pairwise(sizes)):
             raise ConfigError([f"diameters_mm={sizes}: needs increasing positive sizes, such as (4, 8, 16)"])
+        check_spacing(self.spacing_zyx_mm)
         if not 0 <= self.minimum_roundness <= 1:
             raise ConfigError([f"minimum_roundness={self.minimum_roundness} must lie in [0, 1]"])
         if self.minimum_contrast_hu <= 0 or self.max_candidates < 1 or self.lung_margin_mm < 0:
@@ -86,8 +89,8 @@ class BlobSource:
         """Find blobs of a scan that lies on the grid of `spacing_zyx_mm`.
 
         Returns:
-            Candidates; `mean_hu` is that of the blurred scan in the centre at the blob's scale, `logit` grows with the
-            contrast and is 0 at 500 HU, not calibrated.
+            Candidates, the best first; `mean_hu` is that of the scan blurred at the blob's scale, in its centre;
+            `logit` grows with contrast times roundness and is 0 at 300 HU, not calibrated.
         """
         with clock.stage("lungs"):
             region = lungs.search_region(self.lung_margin_mm)
@@ -104,16 +107,14 @@ class BlobSource:
         roundness = np.asarray(
             [hessian_roundness(blurred[s], p, spacing) for s, p in zip(scale, position, strict=True)]
         )
-        round_enough = roundness >= self.minimum_roundness
-        scale, position = scale[round_enough], position[round_enough]
         at = [(s, *p) for s, p in zip(scale, position, strict=True)]
-        answer = np.asarray([answers[s][z, y, x] for s, z, y, x in at], dtype=np.float64)
+        # On the real scan the fainter, cavitary nodule is 117th by the product, 485th by contrast alone.
+        score = roundness * np.asarray([answers[s][z, y, x] for s, z, y, x in at], dtype=np.float64)
         mean_hu = np.asarray([blurred[s][z, y, x] for s, z, y, x in at], dtype=np.float64)
         center = scan.geometry.index_to_world(position + np.asarray(box.low_zyx))
-        strongest = np.argsort(-answer, kind="stable")[: self.max_candidates]
-        return Candidates(center, np.asarray(self.diameters_mm)[scale], mean_hu, (answer - 500.0) / 100.0).take(
-            strongest
-        )
+        best = np.argsort(-score, kind="stable")
+        best = best[roundness[best] >= self.minimum_roundness][: self.max_candidates]
+        return Candidates(center, np.asarray(self.diameters_mm)[scale], mean_hu, (score - 300.0) / 75.0).take(best)
 
 
 def levelled(hu: npt.NDArray[np.int16], inside: npt.NDArray[np.bool_]) -> FloatVolume:

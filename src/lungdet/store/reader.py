@@ -128,7 +128,7 @@ class CtStore:
         shape = tuple(int(n) for n in shape_zyx)
         hu = np.full(shape, self.spec.air_hu, np.int16)
         valid = np.zeros(shape, bool)
-        start = _starts([scan.geometry], np.reshape(center_xyz_mm, (1, 3)), shape)[0]
+        start = _starts([scan.geometry], np.reshape(center_xyz_mm, (1, 3)), shape)[0].tolist()
         low, box = _overlap(start, shape, scan.geometry.shape_zyx)
         part = hu[box]
         if part.size:
@@ -161,16 +161,19 @@ class CtStore:
         shape = tuple(int(n) for n in shape_zyx)
         scans = [self._scan(uid) for uid in series_uids]
         starts = _starts([scan.geometry for scan in scans], centers, shape)
+        wholes = np.array([scan.geometry.shape_zyx for scan in scans]).reshape(-1, 3)
+        inside = np.all((starts >= 0) & (starts + shape <= wholes), axis=1).tolist()
         if out is None:
             out = np.empty((len(scans), *shape), np.int16)
         waiting: list[tuple[ArrayReader, list[int], npt.NDArray[np.int16]]] = []
-        for scan, start, crop in zip(scans, starts, out, strict=True):
+        for scan, start, crop, is_inside in zip(scans, starts.tolist(), out, inside, strict=True):
+            if is_inside:
+                waiting.append((scan.array("hu"), start, crop))
+                continue
+            crop[...] = self.spec.air_hu
             low, box = _overlap(start, shape, scan.geometry.shape_zyx)
-            part = crop[box]
-            if part.shape != shape:
-                crop[...] = self.spec.air_hu
-            if part.size:
-                waiting.append((scan.array("hu"), low, part))
+            if crop[box].size:
+                waiting.append((scan.array("hu"), low, crop[box]))
         # All are announced before the first is read, so that a disk works on the whole batch at once.
         for array, begin, part in waiting:
             array.announce(begin, part.shape)
@@ -206,10 +209,12 @@ class CtStore:
         return scan
 
 
-def _starts(geometries: Sequence[Geometry], centers_xyz_mm: npt.NDArray[Any], shape: Sequence[int]) -> list[list[int]]:
-    """Index of each crop's first voxel; may be negative."""
+def _starts(
+    geometries: Sequence[Geometry], centers_xyz_mm: npt.NDArray[Any], shape: Sequence[int]
+) -> npt.NDArray[np.int64]:
+    """Index of each crop's first voxel: int64 [N, 3], may be negative."""
     centers = np.rint(world_to_index_each(geometries, centers_xyz_mm)).astype(np.int64)
-    starts: list[list[int]] = (centers - np.asarray(shape) // 2).tolist()
+    starts: npt.NDArray[np.int64] = centers - np.asarray(shape) // 2
     return starts
 
 

@@ -112,11 +112,16 @@ class ShardReader:
 
     def announce(self, start_zyx: Sequence[int], shape_zyx: Sequence[int]) -> None:
         """Have the kernel fetch what a later `read` of this box needs; returns at once."""
-        if self._ahead is not None:
-            z, y, x = (
-                slice(b // c, -(-(b + n) // c)) for b, n, c in zip(start_zyx, shape_zyx, self._chunk, strict=True)
+        if self._ahead is None:
+            return
+        (z, y, x), (depth, height, width), (chunk_z, chunk_y, chunk_x) = start_zyx, shape_zyx, self._chunk
+        self._ahead.announce(
+            (
+                slice(z // chunk_z, (z + depth - 1) // chunk_z + 1),
+                slice(y // chunk_y, (y + height - 1) // chunk_y + 1),
+                slice(x // chunk_x, (x + width - 1) // chunk_x + 1),
             )
-            self._ahead.announce((z, y, x))
+        )
 
     def read(self, start_zyx: Sequence[int], out: npt.NDArray[Any]) -> None:
         """Fill `out` with the box that begins at `start_zyx` and lies inside the array.
@@ -124,15 +129,16 @@ class ShardReader:
         Raises:
             StoreError: a chunk that does not decode.
         """
-        # Everything here runs once a chunk, a dozen times a crop: one look-up in the index for all of them, slices
-        # from a cache, and the chunk is not reshaped, only indexed.
-        firsts = [b // c for b, c in zip(start_zyx, self._chunk, strict=True)]
-        along_z, along_y, along_x = (
-            _pieces(b % c, n, c) for b, n, c in zip(start_zyx, out.shape, self._chunk, strict=True)
-        )
-        z, y, x = (slice(f, f + len(p)) for f, p in zip(firsts, (along_z, along_y, along_x), strict=True))
+        # A crop takes about 80 microseconds, so axes are written out here instead of looped over: one look-up in the
+        # index for all chunks, slices from a cache, and a chunk is indexed where it lies.
+        (z, y, x), (depth, height, width), (chunk_z, chunk_y, chunk_x) = start_zyx, out.shape, self._chunk
+        along_z = _pieces(z % chunk_z, depth, chunk_z)
+        along_y = _pieces(y % chunk_y, height, chunk_y)
+        along_x = _pieces(x % chunk_x, width, chunk_x)
+        z, y, x = z // chunk_z, y // chunk_y, x // chunk_x
+        index = self._index[z : z + len(along_z), y : y + len(along_y), x : x + len(along_x)].tolist()
         chunk = np.empty(self._chunk, self.dtype)
-        for (source_z, target_z), layer in zip(along_z, self._index[z, y, x].tolist(), strict=True):
+        for (source_z, target_z), layer in zip(along_z, index, strict=True):
             for (source_y, target_y), row in zip(along_y, layer, strict=True):
                 for (source_x, target_x), (offset, length) in zip(along_x, row, strict=True):
                     if offset < 0:

@@ -1,0 +1,89 @@
+"""A measured figure beside its baseline, and the interleaved rounds it is taken in.
+
+Contenders take turns within every round and a ratio is formed within a round, so that whatever else the machine does
+falls on all of them alike.
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+log = logging.getLogger(__name__)
+
+#: Does its work for the given round and returns a rate: more is better.
+Contender = Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        section: what was measured, e.g. `crops, cache warm`.
+        name: who did it.
+        unit: of median, low and high, e.g. `crops/s`.
+        median, low, high: over the rounds.
+        baseline: name of the row that ratios refer to.
+        ratio, ratio_low, ratio_high: figure over the baseline's of the same round; median, least and most.
+    """
+
+    section: str
+    name: str
+    unit: str
+    median: float
+    low: float
+    high: float
+    baseline: str
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+
+
+def interleave(contenders: Mapping[str, Contender], *, rounds: int) -> dict[str, list[float]]:
+    """Run every contender once a round, each time in another order; round -1 warms up and is not counted.
+
+    Returns:
+        name -> a rate for each round.
+    """
+    names = list(contenders)
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(-1, rounds):
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            rate = contenders[name](number)
+            if number >= 0:
+                rates[name].append(rate)
+        log.debug("round %d of %d", number + 1, rounds)
+    return rates
+
+
+def rows(rates: Mapping[str, Sequence[float]], *, section: str, unit: str, baseline: str) -> list[Row]:
+    """A line for each contender.
+
+    Args:
+        rates: what `interleave` gave, or part of it.
+        section: of the lines.
+        unit: of the rates.
+        baseline: the contender that the others are compared with.
+    """
+    lines = []
+    for name, values in rates.items():
+        ratios = [value / base for value, base in zip(values, rates[baseline], strict=True)]
+        lines.append(
+            Row(
+                section=section,
+                name=name,
+                unit=unit,
+                median=statistics.median(values),
+                low=min(values),
+                high=max(values),
+                baseline=baseline,
+                ratio=statistics.median(ratios),
+                ratio_low=min(ratios),
+                ratio_high=max(ratios),
+            )
+        )
+    return lines

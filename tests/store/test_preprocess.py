@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
+import zarr
 
 from lungdet.errors import StoreError
+from lungdet.io.scan import Scan, read_scan
+from lungdet.store import writer
 from lungdet.store.preprocess import preprocess
 from lungdet.store.reader import CtStore
 from lungdet.store.schema import StoreSpec
@@ -75,13 +82,13 @@ from lungdet.store import writer
 from lungdet.store.preprocess import preprocess
 from lungdet.store.schema import StoreSpec
 
-original = writer._write_array
-def slow(group, name, values, **rest):
-    original(group, name, values, **rest)
-    if name == "lung_mask" and "1.2.2" in str(group.store_path):
+original = writer.write_array
+def slow(folder, name, values, **rest):
+    original(folder, name, values, **rest)
+    if name == "lung_mask" and "1.2.2" in str(folder):
         Path(sys.argv[2], "halfway").touch()
         time.sleep(600)
-writer._write_array = slow
+writer.write_array = slow
 folder = Path(sys.argv[1])
 preprocess({p.stem: p for p in sorted(folder.glob("*.mhd"))}, Path(sys.argv[2], "s"), StoreSpec())
 """
@@ -108,3 +115,143 @@ def test_a_killed_run_leaves_no_half_scan_and_the_next_finishes(scans: dict[str,
     assert not whole.failed
     for uid in UIDS:
         assert np.array_equal(CtStore(tmp_path / "s").volume(uid), CtStore(tmp_path / "whole").volume(uid))
+
+
+@pytest.mark.slow
+def test_killed_with_two_processes_every_scan_is_whole_or_absent(scans: dict[str, Path], tmp_path: Path) -> None:
+    folder = next(iter(scans.values())).parent
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED_IN_PARALLEL)
+    process = subprocess.Popen([sys.executable, str(script), str(folder), str(tmp_path)])
+    for _ in range(600):
+        if (tmp_path / "s" / "scans").is_dir() and list((tmp_path / "s" / "scans").glob("[0-9]*")):
+            break
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = CtStore(tmp_path / "s")
+    for uid in before.series_uids:
+        assert before.volume(uid).size
+        assert before.lung_mask(uid).shape == before.volume(uid).shape
+    report = preprocess(dict.fromkeys(MANY, scans["1.2.1"]), tmp_path / "s", StoreSpec())
+    assert not report.failed
+    assert set(before.series_uids) <= set(report.skipped)
+    assert CtStore(tmp_path / "s").series_uids == tuple(sorted(MANY))
+
+
+MANY = [f"7.{n}" for n in range(12)]
+
+KILLED_IN_PARALLEL = """
+import sys
+from pathlib import Path
+from lungdet.store.preprocess import preprocess
+from lungdet.store.schema import StoreSpec
+if __name__ == "__main__":
+    scan = Path(sys.argv[1], "1.2.1.mhd")
+    preprocess({f"7.{n}": scan for n in range(12)}, Path(sys.argv[2], "s"), StoreSpec(), workers=2)
+"""
+
+
+def test_one_run_at_a_time(scans: dict[str, Path], tmp_path: Path) -> None:
+    def second(done: int, total: int, series_uid: str) -> None:
+        with pytest.raises(StoreError, match="another run is writing to this store"):
+            preprocess(scans, tmp_path / "s", StoreSpec())
+
+    assert preprocess(scans, tmp_path / "s", StoreSpec(), progress=second).stored == UIDS
+    assert preprocess(scans, tmp_path / "s", StoreSpec()).skipped == UIDS, "the lock went with the run"
+
+
+def test_a_file_system_without_locks_is_used_without(
+    scans: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    assert preprocess(scans, tmp_path / "s", StoreSpec()).stored == UIDS
+
+
+def test_a_scan_whose_file_changed_is_stored_again(scans: dict[str, Path], tmp_path: Path) -> None:
+    paths = {uid: tmp_path / path.name for uid, path in scans.items()}
+    for path in scans.values():
+        for file in (path, path.with_suffix(".raw")):
+            shutil.copy(file, tmp_path / file.name)
+    preprocess(paths, tmp_path / "s", StoreSpec())
+    shutil.copy(scans["1.2.2"].with_suffix(".raw"), tmp_path / "1.2.1.raw")
+    header = scans["1.2.2"].read_text().replace("1.2.2.raw", "1.2.1.raw")
+    paths["1.2.1"].write_text(header)
+    again = preprocess(paths, tmp_path / "s", StoreSpec())
+    assert again.stored == ["1.2.1"]
+    store = CtStore(tmp_path / "s")
+    assert store.content_hash("1.2.1") == store.content_hash("1.2.2")
+    paths["1.2.3"].unlink()
+    assert preprocess(paths, tmp_path / "s", StoreSpec()).skipped == UIDS, "a source that is gone is no reason"
+
+
+def test_a_damaged_record_is_stored_again(scans: dict[str, Path], tmp_path: Path) -> None:
+    preprocess(scans, tmp_path / "s", StoreSpec())
+    (tmp_path / "s" / "scans" / "1.2.2" / "zarr.json").write_text("")
+    assert preprocess(scans, tmp_path / "s", StoreSpec()).stored == ["1.2.2"]
+
+
+def test_given_masks_are_stored_with_their_codes(scans: dict[str, Path], tmp_path: Path) -> None:
+    image = sitk.ReadImage(str(scans["1.2.1"]))
+    codes = np.zeros(image.GetSize()[::-1], np.uint8)
+    codes[:, :, :30], codes[:, :, 36:] = 3, 4
+    mask = sitk.GetImageFromArray(codes)
+    mask.CopyInformation(image)
+    sitk.WriteImage(mask, str(tmp_path / "mask.mhd"), useCompression=True)
+    masks = {"1.2.1": tmp_path / "mask.mhd"}
+    native = StoreSpec(spacing_mm="native")
+    preprocess(scans, tmp_path / "s", native)
+    report = preprocess(scans, tmp_path / "s", native, mask_paths=masks)
+    assert report.stored == ["1.2.1"], "a mask that is new changes the scan"
+    assert np.array_equal(CtStore(tmp_path / "s").lung_mask("1.2.1"), codes)
+    assert preprocess(scans, tmp_path / "s", native, mask_paths=masks).skipped == UIDS
+    assert preprocess(scans, tmp_path / "s", native, mask_paths={"1.2.2": tmp_path / "mask.mhd"}).failed.keys() == {
+        "1.2.2"
+    }
+
+
+def test_a_store_keeps_its_codec(scans: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    some = {uid: scans[uid] for uid in UIDS[:1]}
+    preprocess(some, tmp_path / "s", StoreSpec(codec="none"))
+    preprocess(scans, tmp_path / "s", StoreSpec(codec="lz4"))
+    assert "goes on with its codec none, not lz4" in caplog.text
+    for uid in UIDS:
+        array = zarr.open_array(tmp_path / "s" / "scans" / uid / "hu", mode="r")
+        assert array.compressors == ()
+
+
+def test_an_empty_folder_becomes_a_store(scans: dict[str, Path], tmp_path: Path) -> None:
+    assert preprocess(scans, tmp_path, StoreSpec()).stored == UIDS
+
+
+def test_any_failure_costs_only_its_scan(scans: dict[str, Path], tmp_path: Path) -> None:
+    def read(path: Path) -> Scan:
+        if path == scans["1.2.2"]:
+            raise KeyError("a bug of a reader")
+        if path == scans["1.2.3"]:
+            raise MemoryError
+        return read_scan(path)
+
+    report = preprocess({**scans, "../out": scans["1.2.1"]}, tmp_path / "s", StoreSpec(), read=read)
+    assert report.stored == ["1.2.1"]
+    assert "KeyError: 'a bug of a reader'" in report.failed["1.2.2"]
+    assert "not enough memory; type fewer workers" in report.failed["1.2.3"]
+    assert "cannot be the name of a folder" in report.failed["../out"]
+    assert not list((tmp_path / "s" / "scans").glob(".partial-*"))
+
+
+def test_a_scan_that_fails_while_it_is_written_leaves_nothing(
+    scans: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(writer, "write_array", full)
+    report = preprocess(scans, tmp_path / "s", StoreSpec())
+    assert sorted(report.failed) == UIDS
+    assert "No space left on device" in report.failed["1.2.1"]
+    assert [p.name for p in (tmp_path / "s" / "scans").iterdir()] == ["zarr.json"]

@@ -60,7 +60,8 @@ def test_attributes_tell_where_it_came_from(scans: dict[str, Path], tmp_path: Pa
     write_scan(scans["1.2.1"], tmp_path, StoreSpec(), series_uid="1.2.1")
     record = json.loads((tmp_path / "scans" / "1.2.1" / "zarr.json").read_text())["attributes"]["lungdet"]
     assert record["source"]["file"] == "1.2.1.mhd"
-    assert record["source"]["bytes"] == scans["1.2.1"].stat().st_size
+    header, voxels = scans["1.2.1"], scans["1.2.1"].with_suffix(".raw")
+    assert record["source"]["bytes"] == header.stat().st_size + voxels.stat().st_size
     assert Geometry.from_dict(record["source"]["geometry"]) == read_scan(scans["1.2.1"]).geometry
     volume = zarr.open_array(tmp_path / "scans" / "1.2.1" / "hu", mode="r")[...]
     import hashlib

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
-import multiprocessing
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lungdet.errors import LungdetError, StoreError
+from lungdet.io.scan import Scan, read_scan
 from lungdet.store.marker import check_marker, read_marker, write_marker
+from lungdet.store.processes import in_processes
 from lungdet.store.schema import StoreSpec
-from lungdet.store.writer import PARTIAL_PREFIX, write_scan
+from lungdet.store.writer import PARTIAL_PREFIX, is_current, write_scan
 
 log = logging.getLogger(__name__)
+
+_LOCK = ".writing.lock"
 
 Progress = Callable[[int, int, str], None]
 
@@ -48,86 +51,113 @@ def preprocess(
     overwrite: bool = False,
     progress: Progress | None = None,
     command: str = "lungdet preprocess ... overwrite=true",
+    mask_paths: Mapping[str, Path] | None = None,
+    read: Callable[[Path], Scan] = read_scan,
 ) -> PreprocessReport:
-    """Store every scan that the store does not hold yet.
+    """Store every scan that the store does not hold yet, or holds of another file.
 
     Args:
-        scan_paths: series_uid -> what `read_scan` reads.
+        scan_paths: series_uid -> what `read` reads.
         store_path: folder of the store; made when missing.
         spec: how. A store made with another spec is refused unless `overwrite`.
-        workers: processes, each of one thread; 1 works in this process.
+        workers: processes, each of one thread; 0 and 1 work in this process.
         overwrite: throw away whatever the store holds first.
         progress: called as `progress(done, total, series_uid)` after each scan.
         command: what to type to rebuild, for the error message.
+        mask_paths: series_uid -> lung mask on the grid of its scan (LUNA16's seg-lungs-LUNA16); computed where missing.
+        read: reader of scans; a function that can be imported, if there are workers.
 
     Raises:
-        StoreError: the store was made with other settings, or the folder is not a store.
+        StoreError: the store was made with other settings, the folder is not a store, or another run is writing to it.
     """
     started = time.perf_counter()
     store = Path(store_path)
-    if overwrite and store.exists():
-        read_marker(store)  # refuse to delete a folder that is not a store
-        shutil.rmtree(store)
-    if store.exists():
-        check_marker(store, spec, command=command)
-    else:
-        write_marker(store, spec)
-    for leftover in (store / "scans").glob(f"{PARTIAL_PREFIX}*"):
-        shutil.rmtree(leftover)
-    report = PreprocessReport(skipped=[uid for uid in scan_paths if (store / "scans" / uid).is_dir()])
-    waiting = {uid: path for uid, path in scan_paths.items() if uid not in set(report.skipped)}
-    done = len(report.skipped)
-    if progress is not None and done:
-        progress(done, len(scan_paths), "")
-
-    def finish(uid: str, error: BaseException | None) -> None:
-        nonlocal done
-        done += 1
-        if error is None:
-            report.stored.append(uid)
-        else:
-            report.failed[uid] = str(error) or type(error).__name__
-            log.warning("%s: %s", uid, report.failed[uid])
-        if progress is not None:
-            progress(done, len(scan_paths), uid)
-
-    if workers <= 1 or len(waiting) <= 1:
-        for uid, path in waiting.items():
-            finish(uid, _attempt(path, store, spec, uid))
-    else:
-        _in_processes(waiting, store, spec, min(workers, len(waiting)), finish)
+    if _holds_something(store):
+        read_marker(store)  # refuse to write into, or delete, a folder that is not a store
+    store.mkdir(parents=True, exist_ok=True)
+    with _sole_writer(store):
+        spec = _prepare(store, spec, overwrite=overwrite, command=command)
+        masks = mask_paths or {}
+        target = _Target(store, spec, read)
+        jobs = {uid: (path, masks.get(uid), target) for uid, path in scan_paths.items()}
+        report = PreprocessReport(
+            skipped=[
+                uid for uid, (path, mask, _) in jobs.items()
+                if is_current(path, store, spec, series_uid=uid, mask_path=mask)
+            ]
+        )  # fmt: skip
+        for uid in report.skipped:
+            del jobs[uid]
+        done = len(report.skipped)
+        if progress is not None and done:
+            progress(done, len(scan_paths), "")
+        together = min(workers, len(jobs))
+        outcomes = (
+            in_processes(_attempt, jobs, workers=together)
+            if together > 1
+            else ((uid, _attempt(uid, *arguments)) for uid, arguments in jobs.items())
+        )
+        for uid, failure in outcomes:
+            done += 1
+            if failure is None:
+                report.stored.append(uid)
+            else:
+                report.failed[uid] = failure
+                log.warning("%s: %s", uid, failure)
+            if progress is not None:
+                progress(done, len(scan_paths), uid)
     report.seconds = time.perf_counter() - started
     return report
 
 
-def _attempt(path: Path, store: Path, spec: StoreSpec, uid: str) -> BaseException | None:
+@dataclass(frozen=True)
+class _Target:
+    store: Path
+    spec: StoreSpec
+    read: Callable[[Path], Scan]
+
+
+def _attempt(uid: str, path: Path, mask_path: Path | None, to: _Target) -> str | None:
+    """Store one scan; why it failed, or None. Whatever goes wrong with one scan, the others go on."""
     try:
-        write_scan(path, store, spec, series_uid=uid)
-    except (LungdetError, OSError, MemoryError, ValueError) as error:
-        return error
+        write_scan(path, to.store, to.spec, series_uid=uid, mask_path=mask_path, read=to.read)
+    except LungdetError as error:
+        return str(error)
+    except MemoryError:
+        return f"{path}: not enough memory; type fewer workers=..."
+    except Exception as error:
+        log.debug("%s", path, exc_info=True)
+        return f"{path}: {type(error).__name__}: {error}"
     return None
 
 
-def _in_processes(
-    waiting: Mapping[str, Path],
-    store: Path,
-    spec: StoreSpec,
-    workers: int,
-    finish: Callable[[str, BaseException | None], None],
-) -> None:
-    # Spawned, not forked: numpy, OpenCV and zarr all start threads that do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        jobs = {pool.submit(_attempt, path, store, spec, uid): uid for uid, path in waiting.items()}
+def _holds_something(store: Path) -> bool:
+    return store.exists() and (not store.is_dir() or any(p.name != _LOCK for p in store.iterdir()))
+
+
+def _prepare(store: Path, spec: StoreSpec, *, overwrite: bool, command: str) -> StoreSpec:
+    """Make the store ready to be written to; the spec to go on with."""
+    if overwrite:
+        shutil.rmtree(store / "scans", ignore_errors=True)
+    if overwrite or not _holds_something(store):
+        write_marker(store, spec)
+    check_marker(store, spec, command=command)
+    for leftover in (store / "scans").glob(f"{PARTIAL_PREFIX}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    codec = read_marker(store)["spec"]["codec"]
+    if codec != spec.codec:
+        log.warning("%s goes on with its codec %s, not %s; to rewrite it: %s", store, codec, spec.codec, command)
+    return replace(spec, codec=codec)
+
+
+@contextmanager
+def _sole_writer(store: Path) -> Iterator[None]:
+    """Two runs would take each other's half-written scans for leftovers. The lock ends with its process."""
+    with (store / _LOCK).open("w") as file:
         try:
-            for job in as_completed(jobs):
-                try:
-                    finish(jobs[job], job.result())
-                except BrokenProcessPool as error:
-                    raise StoreError(
-                        "a worker process was killed (out of memory?); what was finished is stored: type the same "
-                        "command again, with fewer workers=..."
-                    ) from error
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreError(f"{store}: another run is writing to this store; wait for it, or stop it") from error
+        except OSError as error:  # some network file systems have no locks
+            log.debug("no lock on %s: %s", store, error)
+        yield

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import zarr
 
-from lungdet.io.scan import Scan, read_scan
+from lungdet.errors import LungdetError, StoreError
+from lungdet.io.metaimage import parse_header
+from lungdet.io.scan import METAIMAGE_SUFFIXES, Scan, read_scan, scan_suffix
+from lungdet.store.given_mask import read_given_mask
 from lungdet.store.lung_mask import lung_mask
 from lungdet.store.resample import resample_linear
 from lungdet.store.schema import FORMAT_VERSION, StoreSpec
@@ -23,48 +26,92 @@ PARTIAL_PREFIX = ".partial-"
 
 
 def write_scan(
-    path: Path, store: Path, spec: StoreSpec, *, series_uid: str, read: Callable[[Path], Scan] = read_scan
+    path: Path,
+    store: Path,
+    spec: StoreSpec,
+    *,
+    series_uid: str,
+    mask_path: Path | None = None,
+    read: Callable[[Path], Scan] = read_scan,
 ) -> None:
-    """Preprocess one scan and rename it into place.
+    """Preprocess one scan and rename it into place; one of the same name that is there is replaced.
 
     Args:
         path: what `read` reads.
         store: folder of the store.
         spec: how.
         series_uid: the name it gets in the store.
+        mask_path: a lung mask on the scan's own grid, stored with its codes; computed from the HU when None.
         read: reader of scans.
 
     Raises:
-        ScanError: the file cannot be read; the store is left as it was.
+        ScanError: the file cannot be read, or the mask is not of this scan; the store is left as it was.
+        StoreError: a name that cannot be a folder's.
     """
-    # The processes of `preprocess` share the cores; threads inside them only wait for each other.
-    cv2.setNumThreads(1)
+    if not series_uid or series_uid.startswith(".") or Path(series_uid).name != series_uid:
+        raise StoreError(f"series_uid={series_uid!r} cannot be the name of a folder; choose another name for {path}")
     scan = read(path)
     low, high = spec.clip_hu
-    clipped = np.clip(scan.hu, low, high, out=scan.hu)  # in place: a scan is a few hundred MB
+    np.clip(scan.hu, low, high, out=scan.hu)  # in place: a scan is a few hundred MB
     target = scan.geometry if isinstance(spec.spacing_mm, str) else scan.geometry.resampled(_three(spec.spacing_mm))
-    hu = resample_linear(clipped, scan.geometry, target)
+    hu = resample_linear(scan.hu, scan.geometry, target)
     partial = store / "scans" / f"{PARTIAL_PREFIX}{os.getpid()}-{series_uid}"
     shutil.rmtree(partial, ignore_errors=True)
-    group = zarr.open_group(partial, mode="w", zarr_format=3)
-    write_array(partial, "hu", hu, fill=low, codec=spec.codec)
-    if spec.lung_mask:
-        write_array(partial, "lung_mask", lung_mask(hu, target), fill=0, codec="lz4")
-    group.attrs["lungdet"] = {
-        "format": FORMAT_VERSION,
-        "fingerprint": spec.fingerprint,
-        "series_uid": series_uid,
-        "geometry": target.to_dict(),
-        "source": {"file": path.name, "bytes": _size(path), "geometry": scan.geometry.to_dict()},
-        "content_hash": hashlib.sha256(hu.data).hexdigest(),
-    }
-    partial.rename(store / "scans" / series_uid)
+    try:
+        group = zarr.open_group(partial, mode="w", zarr_format=3)
+        write_array(partial, "hu", hu, fill=low, codec=spec.codec)
+        if spec.lung_mask and mask_path is None:
+            write_array(partial, "lung_mask", lung_mask(hu, target), fill=0, codec="lz4")
+        elif spec.lung_mask and mask_path is not None:
+            given = read_given_mask(mask_path, scan.geometry, target, read=read)
+            write_array(partial, "lung_mask", given, fill=0, codec="lz4")
+        group.attrs["lungdet"] = {
+            "format": FORMAT_VERSION,
+            "fingerprint": spec.fingerprint,
+            "series_uid": series_uid,
+            "geometry": target.to_dict(),
+            "source": {**_identity(path), "geometry": scan.geometry.to_dict()},
+            "mask_source": None if mask_path is None or not spec.lung_mask else _identity(mask_path),
+            "content_hash": hashlib.sha256(hu.data).hexdigest(),
+        }
+        final = store / "scans" / series_uid
+        if final.exists():
+            shutil.rmtree(final)
+        partial.rename(final)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def is_current(path: Path, store: Path, spec: StoreSpec, *, series_uid: str, mask_path: Path | None = None) -> bool:
+    """Whether the store holds this scan as `write_scan` would write it now, judged by names and sizes of the files.
+
+    A source that is not there any more is taken to be unchanged.
+    """
+    try:
+        attributes = json.loads((store / "scans" / series_uid / "zarr.json").read_text())["attributes"]["lungdet"]
+        source, mask = attributes["source"], attributes["mask_source"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    if attributes.get("fingerprint") != spec.fingerprint:
+        return False
+    try:
+        wanted = None if mask_path is None or not spec.lung_mask else _identity(mask_path)
+        return mask == wanted and all(source.get(key) == value for key, value in _identity(path).items())
+    except (OSError, LungdetError):
+        return True
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    """Name and size of a source, the voxel file of a .mhd header included."""
+    if path.is_dir():
+        files = [p for p in path.rglob("*") if p.is_file()]
+    else:
+        header = parse_header(path) if scan_suffix(path) in METAIMAGE_SUFFIXES else None
+        files = [path] if header is None else list({path, header.data_path})
+    return {"file": path.name, "bytes": sum(file.stat().st_size for file in files)}
 
 
 def _three(values: Any) -> tuple[float, float, float]:
     z, y, x = values
     return (z, y, x)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else sum(p.stat().st_size for p in path.iterdir() if p.is_file())

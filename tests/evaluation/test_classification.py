@@ -110,7 +110,7 @@ def test_hand_counted_sizes() -> None:
     assert rows["3-6 mm"].auroc.value == pytest.approx(4.5 / 10)
     assert rows["3-6 mm"].sensitivity["half"].value == 0.5
     assert rows["10-20 mm"].auroc.value == 1.0
-    assert rows["10-20 mm"].auroc.reason == "all positives in one patient"
+    assert rows["10-20 mm"].auroc.reason == "positives in one patient only"
     empty = rows["6-10 mm"]
     assert math.isnan(empty.auroc.value)
     assert empty.auroc.reason == empty.sensitivity["half"].reason == "no nodule of this size"

@@ -72,7 +72,7 @@ def test_without_variation_between_patients_there_is_no_interval() -> None:
     assert one.estimate(0.7, np.full(10, 0.7)).reason == "a single patient cannot be resampled"
     two = PatientDraws(["a", "b"], n_resamples=10, seed=0)
     assert two.estimate(0.7, np.full(10, np.nan)).reason == "no resample has the data"
-    assert two.area(0.7, np.full(10, 0.7), label=np.array([1, 0])).reason == "all positives in one patient"
+    assert two.area(0.7, np.full(10, 0.7), label=np.array([1, 0])).reason == "positives in one patient only"
     assert math.isnan(two.area(0.7, np.full(10, 0.7), label=np.array([1, 0])).low)
     found = two.area(0.7, np.array([0.6, np.nan, 0.8]), label=np.array([1, 1]))
     assert (found.low, found.high) == pytest.approx((0.605, 0.795))

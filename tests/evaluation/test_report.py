@@ -226,7 +226,7 @@ def test_corners_are_pages_too(predictions: pd.DataFrame, case: str) -> None:
         "no val": "not chosen: no rows in val",
         "no positives": "No answer yet: no positives in test.",
         "no negatives": "No answer yet: no negatives in test.",
-        "one patient": "all positives in one patient",
+        "one patient": "positives in one patient only",
         "one row": "No answer yet",
         "equal": "A nodule outranks another candidate 50.0 % of the time.",
     }

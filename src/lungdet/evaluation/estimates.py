@@ -100,7 +100,7 @@ class PatientDraws:
     def area(self, value: float, samples: npt.NDArray[np.float64], *, label: npt.NDArray[np.integer]) -> Estimate:
         """Interval of an AUROC or average precision; there is none when one patient has all the positives."""
         if len(np.unique(self.patient[label == 1])) < 2:
-            return Estimate(value, reason="all positives in one patient")
+            return Estimate(value, reason="positives in one patient only")
         return self.estimate(value, samples)
 
     def estimate(self, value: float, samples: npt.NDArray[np.float64]) -> Estimate:

@@ -18,10 +18,10 @@ from markupsafe import Markup
 
 from lungdet.evaluation import figures
 from lungdet.evaluation.estimates import Estimate
-from lungdet.evaluation.gallery import Gallery, GalleryItem, png_data_uri
+from lungdet.evaluation.gallery_page import gallery_cards, probability_text
 from lungdet.evaluation.results import ClassificationReport
 from lungdet.evaluation.style import inline_svg
-from lungdet.evaluation.views import LUNG_WINDOW_HU, View
+from lungdet.evaluation.views import LUNG_WINDOW_HU
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,12 @@ def render_html(report: ClassificationReport) -> str:
         loader=PackageLoader("lungdet.evaluation"), autoescape=True, undefined=StrictUndefined, trim_blocks=False
     )
     environment.filters.update(
-        number=_number, interval=_interval, count=_count, probability=_probability, signed=_signed, lower_first=_lower
+        number=_number,
+        interval=_interval,
+        count=_count,
+        probability=probability_text,
+        signed=_signed,
+        lower_first=_lower,
     )
     drawn = dict(_figures(report))
     css = environment.loader.get_source(environment, "report.css")[0] if environment.loader else ""
@@ -93,7 +98,7 @@ def render_html(report: ClassificationReport) -> str:
         size_points=[name for name, point in report.operating_points.items() if report.partition in point.on],
         calibration_rows=_CALIBRATION_ROWS,
         window=LUNG_WINDOW_HU,
-        galleries=[_gallery(gallery, report.headline) for gallery in report.galleries],
+        galleries=[gallery_cards(gallery) for gallery in report.galleries],
         provenance=list(_flat(report.provenance)),
     )
 
@@ -211,71 +216,6 @@ def _by_model(curves: pd.DataFrame, curve: str) -> dict[str, pd.DataFrame]:
     return {str(name): rows for name, rows in chosen.groupby("model", sort=False)}
 
 
-def _gallery(gallery: Gallery, headline: str) -> dict[str, Any]:
-    return {
-        "name": gallery.name,
-        "title": gallery.title,
-        "explanation": gallery.explanation,
-        "rows": [_item(item, headline) for item in gallery.items],
-    }
-
-
-def _item(item: GalleryItem, headline: str) -> dict[str, Any]:
-    row = item.row
-    nodule = row["label"] == 1
-    tags = {
-        (True, True): ("found", "fine"),
-        (True, False): ("missed", "bad"),
-        (False, True): ("false call", "bad"),
-        (False, False): ("rightly not called", "fine"),
-    }
-    tag, tag_class = ("", "") if item.called is None else tags[nodule, item.called]
-    diameter = row["diameter_mm"]
-    return {
-        "views": [_picture(view) for view in item.views],
-        "problem": item.problem,
-        "probability": row["probability"],
-        "size": f"{diameter:.1f} mm" if not math.isnan(diameter) else "",
-        "tag": tag,
-        "tag_class": tag_class,
-        "patient_id": row["patient_id"],
-        "series_uid": row["series_uid"],
-        "candidate_id": row["candidate_id"],
-        "center": ", ".join(f"{row[f'center_{axis}_mm']:.1f}" for axis in "xyz"),
-    }
-
-
-def _picture(view: View) -> dict[str, Any]:
-    """Everything in mm, so that pixels are square and the scale bar is true."""
-    height, width = (n * view.pixel_mm for n in view.hu.shape)
-    x, y, gap, arm = width / 2, height / 2, 0.11 * min(width, height), 0.26 * min(width, height)
-    top, bottom, left, right = view.edges
-    font = 0.075 * min(width, height)
-    return {
-        "plane": view.plane,
-        "png": Markup(png_data_uri(view.gray())),
-        "width_mm": f"{width:g}",
-        "height_mm": f"{height:g}",
-        "line_mm": round(0.009 * width, 3),
-        "font_mm": f"{font:.3g}",
-        # Arms outside a gap: the thing itself stays visible.
-        "crosshair": [
-            f"M{x + dx * gap:.2f} {y + dy * gap:.2f}L{x + dx * arm:.2f} {y + dy * arm:.2f}"
-            for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1))
-        ],
-        "scale_bar": f"M{0.05 * width:.2f} {0.95 * height:.2f}h10",
-        "letters": [
-            {"text": text, "x": f"{at_x:.2f}", "y": f"{at_y:.2f}"}
-            for text, at_x, at_y in (
-                (top, x, 1.05 * font),
-                (bottom, x, height - 0.35 * font),
-                (left, 0.6 * font, y + 0.35 * font),
-                (right, width - 0.6 * font, y + 0.35 * font),
-            )
-        ],
-    }
-
-
 def _flat(record: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for name, value in record.items():
         if isinstance(value, dict):
@@ -296,12 +236,6 @@ def _interval(estimate: Estimate, digits: int = 3) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", _MINUS)
-
-
-def _probability(value: float) -> str:
-    if 0 < value < 0.001:
-        return f"{value:.1e}"
-    return f"{value:.3f}" if value <= 0.999 or value == 1 else f"1 {_MINUS} {1 - value:.1e}"
 
 
 def _count(value: int) -> str:

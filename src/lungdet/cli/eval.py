@@ -48,7 +48,9 @@ def evaluate_run(run_directory: RunDirectory, evaluation: DictConfig, *, datamod
     predictions = read_predictions(run_directory.predictions)
     baselines = {BASELINE_NAME: read_predictions(run_directory.baseline)} if run_directory.baseline.is_file() else None
     history = pd.read_csv(run_directory.history) if run_directory.history.is_file() else None
-    datamodule = datamodule or open_data(run_directory)
+    no_pictures_because = ""
+    if datamodule is None:
+        datamodule, no_pictures_because = open_data(run_directory)
     report = evaluate_classification(
         predictions,
         title=run_directory.path.name,
@@ -56,6 +58,7 @@ def evaluate_run(run_directory: RunDirectory, evaluation: DictConfig, *, datamod
         baselines=baselines,
         history=history,
         load_crop=None if datamodule is None else datamodule.load_crop,
+        no_pictures_because=no_pictures_because,
         n_resamples=evaluation.n_resamples,
         seed=evaluation.seed,
         n_gallery=evaluation.n_gallery,
@@ -63,17 +66,17 @@ def evaluate_run(run_directory: RunDirectory, evaluation: DictConfig, *, datamod
     write_report(report, run_directory.path)
 
 
-def open_data(run_directory: RunDirectory) -> CandidateDataModule | None:
-    """The run's data, opened with the configuration it was trained with; None (and why, in the log) when it is gone."""
+def open_data(run_directory: RunDirectory) -> tuple[CandidateDataModule | None, str]:
+    """The run's data, opened with the configuration it was trained with; None and the reason when they are gone."""
     from hydra.errors import InstantiationException
 
     from lungdet.config.build import build
 
     if not run_directory.config.is_file():
-        return None
+        return None, "the run has no config.yaml, so nobody knows where its scans are."
     cfg = OmegaConf.load(run_directory.config)
     if "split" not in cfg:  # imported weights: no data of their own
-        return None
+        return None, "imported weights have no scans of their own."
     try:
         datamodule: CandidateDataModule = build(cfg.data, split=build(cfg.split))
         problems = datamodule.store_problems()
@@ -83,8 +86,8 @@ def open_data(run_directory: RunDirectory) -> CandidateDataModule | None:
         problems = [str(error)]
     if problems:
         log.warning("no pictures in the report: %s", problems[0])
-        return None
-    return datamodule
+        return None, problems[0]
+    return datamodule, ""
 
 
 def main() -> None:

@@ -67,7 +67,7 @@ def place_lookalikes(
         if not clear_of(nodules, center[None], 0.5 * diameter + _CLEAR_OF_NODULES_MM)[0]:
             continue
         ratio = max(1.15, float(rng.normal(elongation, 0.22 * elongation)))
-        tissue = rng.uniform(-40, 60) if rng.uniform() < 0.75 else rng.uniform(-600, -300)
+        tissue = rng.uniform(-40, 60) if rng.uniform() < 0.82 else rng.uniform(-600, -300)
         hu = thorax.lung_hu + contrast * (tissue - thorax.lung_hu)
         if kind == "branching_spot":
             placed.append(Lookalike(kind, center, None, _stubs(rng, center, axis, 0.5 * diameter, ratio), hu))

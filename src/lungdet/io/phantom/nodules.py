@@ -158,12 +158,12 @@ def _attenuation(
 ) -> tuple[float, float, float]:
     """HU of the outer part, HU of the core, diameter of the core relative to the nodule (0: no core)."""
     dense = rng.uniform(180, 500) if traits.calcified else rng.uniform(-40, 60)
-    hazy = rng.uniform(-620, -480)
+    hazy = rng.uniform(-590, -440)
     dense, hazy = (lung_hu + contrast * (hu - lung_hu) for hu in (dense, hazy))
     if traits.texture == "ground_glass":
         return hazy, hazy, 0.0
     if traits.texture == "part_solid":
-        return hazy, dense, rng.uniform(0.45, 0.6)
+        return hazy, dense, rng.uniform(0.5, 0.65)
     if traits.texture == "cavitary":
         wall = 1.5 / traits.diameter_mm
         return dense, rng.uniform(-960, -880), min(rng.uniform(0.5, 0.62), 1 - 2 * wall)

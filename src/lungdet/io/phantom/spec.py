@@ -109,10 +109,10 @@ class PhantomSpec:
         """The four quantities in force: those given, the rest from `difficulty`."""
         d = self.difficulty
         resolved = Difficulty(
-            nodule_contrast=1.0 - 0.15 * d,
-            noise_hu=12.0 + 16.0 * d,
-            lookalike_fraction=0.1 + 0.2 * d,
-            lookalike_elongation=3.2 - 0.7 * d,
+            nodule_contrast=1.0 - 0.1 * d,
+            noise_hu=8.0 + 12.0 * d,
+            lookalike_fraction=0.06 + 0.16 * d,
+            lookalike_elongation=3.6 - 0.7 * d,
         )
         given = {name: getattr(self, name) for name in _KNOBS if getattr(self, name) is not None}
         return dataclasses.replace(resolved, **given)

@@ -23,7 +23,7 @@ _DIAMETERS = np.log([3.25, 4.2, 5.0, 6.0, 7.6, 10.0, 14.4, 20.0, 30.0, 32.3])
 # Log-odds of malignancy. Chosen, not fitted: large on margin and texture, so that diameter alone stays near .84 (see
 # docs/phantom.md); the order (spiculated > lobulated > smooth, part-solid above solid, calcified benign) is that of the
 # Brock model (McWilliams et al. 2013, doi:10.1056/NEJMoa1214726).
-_PER_LOG_DIAMETER = 4.0
+_PER_LOG_DIAMETER = 3.7
 _OFFSET = -1.2
 _OF_MARGIN = {"smooth": -0.9, "lobulated": 0.5, "spiculated": 2.2}
 _OF_TEXTURE = {"solid": 0.0, "part_solid": 1.3, "ground_glass": -0.9, "cavitary": 0.7}
@@ -65,8 +65,9 @@ def draw_traits(rng: np.random.Generator, *, largest_mm: float) -> Traits:
     """One nodule. Diameters follow LUNA16, cut off at `largest_mm` (what fits into the lung)."""
     share = float(np.interp(np.log(largest_mm), _DIAMETERS, _QUANTILES / _QUANTILES[-1]))
     diameter = float(np.exp(np.interp(rng.uniform(0, share), _QUANTILES / _QUANTILES[-1], _DIAMETERS)))
-    cavitary = 0.08 if diameter >= 8 else 0.0
-    texture: Texture = TEXTURES[_draw(rng, [0.75, 0.13, 0.12, cavitary])]
+    # Small nodules that three readers agree on are solid; a cavity needs a wall on both sides.
+    not_solid = [0.0, 0.06, 0.0] if diameter < 5 else [0.12, 0.11, 0.08 if diameter >= 8 else 0.0]
+    texture: Texture = TEXTURES[_draw(rng, [0.77, *not_solid])]
     calcified = texture == "solid" and diameter < 10 and rng.uniform() < 0.10
     odd = 0.35 if diameter < 5 else 0.55 if diameter < 10 else 0.7  # chance of a margin that is not smooth
     if texture == "ground_glass":

@@ -122,7 +122,7 @@ def grow_trees(rng: np.random.Generator, thorax: Thorax) -> Trees:
             tree = grow_tree(rng, hilum + down, terminals, end_radius_mm=rng.uniform(0.32, 0.44))
             vessels.append(tree)
             if kind == "artery":
-                lumen, wall = _bronchi(rng, tree)
+                lumen, wall = _bronchi(rng, thorax, tree)
                 lumens.append(lumen)
                 walls.append(wall)
     trachea_lumen, trachea_wall = _trachea(thorax)
@@ -152,9 +152,8 @@ def grow_tree(rng: np.random.Generator, root: FloatArray, terminals: FloatArray,
     while stack:
         at, points = stack.pop()
         for part in _split(rng, points, points.mean(axis=0) - nodes[at]) if len(points) > 1 else (points,):
-            here = nodes[at]
-            reach = 1.0 if len(part) == 1 else rng.uniform(0.38, 0.58)
-            nodes.append(here + reach * (part.mean(axis=0) - here))
+            here, reach = nodes[at], rng.uniform(0.38, 0.58)
+            nodes.append(part[0] if len(part) == 1 else here + reach * (part.mean(axis=0) - here))
             parents.append(at)
             leaves.append(len(part))
             if len(part) > 1:
@@ -192,7 +191,7 @@ def _terminals(rng: np.random.Generator, thorax: Thorax, side: int, *, gap_mm: f
     return chosen if len(chosen) else thorax.hila[(side + 1) // 2][None] + [[side * 0.2 * thorax.cavity_x, 0.0, 0.0]]
 
 
-def _bronchi(rng: np.random.Generator, arteries: Tree) -> tuple[Tubes, Tubes]:
+def _bronchi(rng: np.random.Generator, thorax: Thorax, arteries: Tree) -> tuple[Tubes, Tubes]:
     """Bronchi run beside the arteries: the same branches, moved sideways, as far as their lumen can be seen."""
     lumen = 0.85 * arteries.radius
     sideways = rng.normal(size=3) * [1.0, 1.0, 0.3]
@@ -202,7 +201,9 @@ def _bronchi(rng: np.random.Generator, arteries: Tree) -> tuple[Tubes, Tubes]:
         arteries.nodes + sideways * (arteries.radius + lumen + wall)[:, None], arteries.parent, arteries.leaves, lumen
     )
     tubes = moved.tubes()
-    seen = tubes.radius_end >= _MIN_LUMEN_MM
+    # Moved sideways, some would run through the heart.
+    within = np.maximum(thorax.lung_distance(*tubes.start.T), thorax.lung_distance(*tubes.end.T))
+    seen = (tubes.radius_end >= _MIN_LUMEN_MM) & (within < 0.5)
     tubes = Tubes(tubes.start[seen], tubes.end[seen], tubes.radius_start[seen], tubes.radius_end[seen])
     return tubes, thicken(tubes, 0.2, 0.22)
 

@@ -116,14 +116,15 @@ def test_roundness_is_the_ratio_of_curvatures_whatever_the_axes(
     axes = [(np.arange(3) - 1.0) * s for s in SPACING]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     image = -np.einsum("...i,ij,...j->...", points, form, points)
-    roundness = hessian_roundness(image.astype(np.float32), np.array([1, 1, 1]), np.asarray(SPACING))
+    (roundness,) = hessian_roundness(image.astype(np.float32), np.array([[1, 1, 1]]), np.asarray(SPACING))
     assert roundness == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_valley_is_not_round() -> None:
     bowl = np.array([[[3.0, 2, 3], [2, 1, 2], [3, 2, 3]]] * 3, dtype=np.float32)
     bowl[1] -= 1
-    assert hessian_roundness(bowl, np.array([1, 1, 1]), np.ones(3)) == -1.0
+    assert hessian_roundness(bowl, np.array([[1, 1, 1], [1, 1, 1]]), np.ones(3)).tolist() == [-1.0, -1.0]
+    assert hessian_roundness(bowl, np.empty((0, 3), np.int64), np.ones(3)).shape == (0,)
 
 
 def test_peaks_by_hand() -> None:

@@ -104,9 +104,9 @@ class BlobSource:
         blurred = [blur(image, sigma / spacing) for sigma in sigmas]
         answers = [contrast(b, sigma=s, spacing_zyx_mm=spacing) for b, s in zip(blurred, sigmas, strict=True)]
         scale, position = peaks(answers, minimum=self.minimum_contrast_hu, inside=inside)
-        roundness = np.asarray(
-            [hessian_roundness(blurred[s], p, spacing) for s, p in zip(scale, position, strict=True)]
-        )
+        roundness = np.empty(len(scale))
+        for s, at_scale in enumerate(blurred):
+            roundness[scale == s] = hessian_roundness(at_scale, position[scale == s], spacing)
         at = [(s, *p) for s, p in zip(scale, position, strict=True)]
         # On the real scan the fainter, cavitary nodule is 117th by the product, 485th by contrast alone.
         score = roundness * np.asarray([answers[s][z, y, x] for s, z, y, x in at], dtype=np.float64)
@@ -172,20 +172,35 @@ def peaks(
 
 def hessian_roundness(
     blurred: FloatVolume, position: npt.NDArray[np.int64], spacing_zyx_mm: npt.NDArray[np.float64]
-) -> float:
-    """Smallest over largest curvature of a bright blob: 1 for a ball, about 0 for a tube, negative for a saddle."""
-    index = [np.clip(np.arange(p - 1, p + 2), 0, n - 1) for p, n in zip(position, blurred.shape, strict=True)]
-    cube = blurred[np.ix_(*index)].astype(np.float64)
-    hessian = np.empty((3, 3))
+) -> npt.NDArray[np.float64]:
+    """How round bright blobs are: smallest over largest curvature in their centres.
+
+    Args:
+        blurred: float32 [D, H, W], at the scale of the blobs.
+        position: int64 [N, 3], voxels z, y, x; the border repeats.
+        spacing_zyx_mm: float64 [3].
+
+    Returns:
+        float64 [N]: 1 for a ball, about 0 for a tube, negative for a saddle, -1 where nothing curves downwards.
+    """
+    steps = np.arange(-1, 2)
+    z, y, x = (
+        (position[:, axis, None] + steps).clip(0, n - 1) for axis, n in zip(range(3), blurred.shape, strict=True)
+    )
+    cube = blurred[z[:, :, None, None], y[:, None, :, None], x[:, None, None, :]].astype(np.float64)
+    hessian = np.empty((len(position), 3, 3))
     for a in range(3):
-        along = np.moveaxis(cube, a, 0)[:, 1, 1]
-        hessian[a, a] = (along[0] - 2 * along[1] + along[2]) / spacing_zyx_mm[a] ** 2
+        along = np.moveaxis(cube, a + 1, 1)[:, :, 1, 1]
+        hessian[:, a, a] = (along[:, 0] - 2 * along[:, 1] + along[:, 2]) / spacing_zyx_mm[a] ** 2
         for b in range(a):
-            plane = np.moveaxis(cube, (a, b), (0, 1))[:, :, 1]
-            mixed = plane[2, 2] - plane[2, 0] - plane[0, 2] + plane[0, 0]
-            hessian[a, b] = hessian[b, a] = mixed / (4 * spacing_zyx_mm[a] * spacing_zyx_mm[b])
+            plane = np.moveaxis(cube, (a + 1, b + 1), (1, 2))[..., 1]
+            mixed = plane[:, 2, 2] - plane[:, 2, 0] - plane[:, 0, 2] + plane[:, 0, 0]
+            hessian[:, a, b] = hessian[:, b, a] = mixed / (4 * spacing_zyx_mm[a] * spacing_zyx_mm[b])
     curvature = -np.linalg.eigvalsh(hessian)  # falling: the largest first
-    return float(curvature[-1] / curvature[0]) if curvature[0] > 0 else -1.0
+    largest, smallest = curvature[:, 0], curvature[:, 2]
+    roundness: npt.NDArray[np.float64] = np.full(len(position), -1.0)
+    np.divide(smallest, largest, out=roundness, where=largest > 0)
+    return roundness
 
 
 def _neighbourhood_maximum(volume: FloatVolume) -> FloatVolume:

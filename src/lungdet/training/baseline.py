@@ -38,10 +38,10 @@ def baseline_logits(datamodule: CandidateDataModule, *, seed: int) -> pd.Series:
         train = np.sort(np.concatenate([train[label[train] == 1], kept]))
     scored = np.flatnonzero(records["partition"] != "train")
     model = fit_baseline(_features(datamodule, train), label[train])
-    logits = pd.Series(np.nan, index=records.index, dtype=np.float32)
-    logits.iloc[scored] = model.logit(_features(datamodule, scored)).astype(np.float32)
+    logits = np.full(len(records), np.nan, np.float32)
+    logits[scored] = model.logit(_features(datamodule, scored))
     log.info("baseline (mean HU and size) fitted on %d candidates", len(train))
-    return logits
+    return pd.Series(logits, index=records.index)
 
 
 def _features(datamodule: CandidateDataModule, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:

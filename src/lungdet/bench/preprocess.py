@@ -27,7 +27,7 @@ def measure(*, quick: bool, folder: Path) -> list[Row]:
     """
     collection = QUICK if quick else FULL
     paths = scans_for(folder, collection)
-    rounds, repeats = (3, 3) if quick else (5, 5)
+    rounds, repeats = (3, 2) if quick else (5, 5)
     listed = {f"{uid}.{n}": path for n in range(repeats) for uid, path in paths.items()}
 
     def ours(workers: int) -> float:
@@ -55,5 +55,5 @@ def measure(*, quick: bool, folder: Path) -> list[Row]:
         "lungdet, 1 process": lambda _: ours(1),
     }
     shape = " x ".join(map(str, collection.shape_zyx))
-    rates = interleave(contenders, rounds=rounds)
+    rates = interleave(contenders, rounds=rounds, warm_up=False)
     return rows(rates, section=f"preprocess, {shape}", unit="scans/min", baseline=SCRIPT)

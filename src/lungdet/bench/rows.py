@@ -42,15 +42,20 @@ class Row:
     ratio_high: float
 
 
-def interleave(contenders: Mapping[str, Contender], *, rounds: int) -> dict[str, list[float]]:
-    """Run every contender once a round, each time in another order; round -1 warms up and is not counted.
+def interleave(contenders: Mapping[str, Contender], *, rounds: int, warm_up: bool = True) -> dict[str, list[float]]:
+    """Run every contender once a round, each time in another order.
+
+    Args:
+        contenders: name -> what is called with the number of the round.
+        rounds: how many are counted.
+        warm_up: begin with a round -1 that is not counted.
 
     Returns:
         name -> a rate for each round.
     """
     names = list(contenders)
     rates: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(-1, rounds):
+    for number in range(-1 if warm_up else 0, rounds):
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
             rate = contenders[name](number)

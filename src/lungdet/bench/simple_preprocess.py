@@ -25,9 +25,10 @@ def simple_preprocess(path: Path, target: Path) -> None:
     """
     image = sitk.Clamp(sitk.ReadImage(str(path)), sitk.sitkInt16, *CLIP_HU)
     size = [max(1, round(n * s / SPACING_MM)) for n, s in zip(image.GetSize(), image.GetSpacing(), strict=True)]
+    # The border repeats beyond the last voxel: a last slice of air would join the lungs to the air around the body.
     resampled = sitk.Resample(
         image, size, sitk.Transform(), sitk.sitkLinear, image.GetOrigin(), (SPACING_MM,) * 3, image.GetDirection(),
-        CLIP_HU[0],
+        CLIP_HU[0], sitk.sitkInt16, True,
     )  # fmt: skip
     hu = sitk.GetArrayFromImage(resampled)
     group = zarr.open_group(target, mode="w")

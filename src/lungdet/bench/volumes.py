@@ -39,7 +39,7 @@ class Volumes:
     @property
     def files(self) -> list[Path]:
         """Every file that holds voxels."""
-        return [*self.npy.values(), *(p for store in self.stores.values() for p in store.rglob("*") if p.is_file())]
+        return [*self.npy.values(), *(shard for store in self.stores.values() for shard in store.rglob("c/0/0/0"))]
 
 
 @dataclass(frozen=True)

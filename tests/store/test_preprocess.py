@@ -195,6 +195,16 @@ def test_a_damaged_record_is_stored_again(scans: dict[str, Path], tmp_path: Path
     assert preprocess(scans, tmp_path / "s", StoreSpec()).stored == ["1.2.2"]
 
 
+def test_an_array_that_a_power_cut_left_short_is_stored_again(scans: dict[str, Path], tmp_path: Path) -> None:
+    preprocess(scans, tmp_path / "s", StoreSpec())
+    shard = tmp_path / "s" / "scans" / "1.2.2" / "lung_mask" / "c" / "0" / "0" / "0"
+    shard.write_bytes(shard.read_bytes()[:-7])
+    with pytest.raises(StoreError, match="its index is damaged; preprocess this scan again"):
+        CtStore(tmp_path / "s").lung_mask("1.2.2")
+    assert preprocess(scans, tmp_path / "s", StoreSpec()).stored == ["1.2.2"]
+    assert CtStore(tmp_path / "s").lung_mask("1.2.2").shape == CtStore(tmp_path / "s").volume("1.2.2").shape
+
+
 def test_given_masks_are_stored_with_their_codes(scans: dict[str, Path], tmp_path: Path) -> None:
     image = sitk.ReadImage(str(scans["1.2.1"]))
     codes = np.zeros(image.GetSize()[::-1], np.uint8)

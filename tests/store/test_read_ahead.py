@@ -1,14 +1,16 @@
-"""What is announced: the pages of the chunks asked for, once, merged where they are neighbours."""
+"""What is announced, and when: the pages of the chunks asked for, merged where they are neighbours, on a cold cache."""
 
 from __future__ import annotations
 
 import mmap
+import resource
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from lungdet.store import read_ahead as module
-from lungdet.store.read_ahead import ReadAhead, file_ranges
+from lungdet.store.read_ahead import DiskWatch, announce, file_ranges
 
 PAGE = mmap.PAGESIZE
 
@@ -22,42 +24,40 @@ class Map:
     def madvise(self, *advice: int) -> None:
         self.advice.append(advice)
 
-    def announced(self) -> list[tuple[int, int]]:
-        told = [(a[1], a[2]) for a in self.advice if a[0] == mmap.MADV_WILLNEED]
-        self.advice.clear()
-        return told
-
 
 def index_of(*entries: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
     return np.array(entries, np.int64).reshape(1, 1, -1, 2)
 
 
-ALL = (slice(0, 1), slice(0, 1), slice(0, 8))
-
-
-def test_only_the_chunks_asked_for_and_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [100.0]
-    monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    data = Map()
-    ahead = ReadAhead(data, index_of((0, 500), (50 * PAGE, 700), (100 * PAGE, 900)))  # type: ignore[arg-type]
-    assert data.advice == [(mmap.MADV_RANDOM,)], "the kernel's own read-ahead is off"
-    ahead.announce((slice(0, 1), slice(0, 1), slice(1, 2)))
-    assert data.announced() == [(50 * PAGE, 700)]
-    ahead.announce((slice(0, 1), slice(0, 1), slice(1, 2)))
-    assert data.announced() == []
-    clock[0] += module.RESIDENT_SECONDS + 1
-    ahead.announce((slice(0, 1), slice(0, 1), slice(1, 2)))
-    assert data.announced() == [(50 * PAGE, 700)], "it may have been evicted since"
-
-
 def test_requests_begin_on_a_page_and_are_short_enough_for_the_kernel() -> None:
     data = Map()
     size = 2 * module.REQUEST_BYTES
-    ReadAhead(data, index_of((PAGE + 10, size))).announce(ALL)  # type: ignore[arg-type]
-    told = data.announced()
-    assert all(start % PAGE == 0 and length <= module.REQUEST_BYTES for start, length in told)
-    assert told[0][0] == PAGE
-    assert sum(length for _, length in told) == size + 10
+    announce(data, index_of((PAGE + 10, size)))  # type: ignore[arg-type]
+    assert all(advice == mmap.MADV_WILLNEED for advice, _, _ in data.advice)
+    assert all(start % PAGE == 0 and length <= module.REQUEST_BYTES for _, start, length in data.advice)
+    assert data.advice[0][1] == PAGE
+    assert sum(length for _, _, length in data.advice) == size + 10
+
+
+def test_chunks_are_announced_only_while_reading_waits_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = [7]
+    monkeypatch.setattr(resource, "getrusage", lambda _: SimpleNamespace(ru_majflt=faults[0]))
+    watch = DiskWatch()
+    assert not watch.should_announce(), "optimistic at first"
+    watch.begin()
+    watch.was_read()
+    assert not watch.should_announce(), "no fault while it was read"
+    faults[0] += 1
+    watch.was_read()
+    assert watch.should_announce()
+    watch.announced(module.ANNOUNCED_AFTER_WAITING - 1)
+    assert watch.should_announce()
+    watch.announced(64)
+    assert not watch.should_announce(), "one without, to see"
+    faults[0] += 5  # of somebody else, between two batches
+    watch.begin()
+    watch.was_read()
+    assert not watch.should_announce()
 
 
 def test_neighbours_are_merged_and_missing_chunks_left_out() -> None:

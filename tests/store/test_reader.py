@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import resource
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from lungdet.store import reader as module
 from lungdet.store.marker import write_marker
 from lungdet.store.reader import CtStore
 from lungdet.store.schema import StoreSpec
+from lungdet.store.shard import ShardReader
 
 UIDS = ("1.2.1", "1.2.2", "1.2.3")
 
@@ -106,18 +109,72 @@ def test_a_damaged_scan_is_named(make_store: Callable[..., Path], tmp_path: Path
 
 
 def test_open_files_stay_bounded(store: CtStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "OPEN_SCANS", 2)
+    monkeypatch.setattr(module, "OPEN_ARRAYS", 2)
     first = store.volume("1.2.1")
     for uid in (*UIDS, *UIDS):
         store.volume(uid)
-        assert len(store._open) <= 2
+        store.lung_mask(uid)
+        assert len(store._arrays) <= 2
     assert np.array_equal(store.volume("1.2.1"), first)
+
+
+@pytest.mark.parametrize(
+    ("limits", "refused", "expected", "asked"),
+    [
+        ((1024, 4096), False, 2048, [(4096, 4096)]),
+        ((1024, 2048), False, 1024, [(2048, 2048)]),
+        ((1024, resource.RLIM_INFINITY), False, 2048, [(4096, resource.RLIM_INFINITY)]),
+        ((1024, 4096), True, 512, [(4096, 4096)]),
+        ((20000, 20000), False, 2048, []),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), False, 2048, []),
+        ((1, 1), False, 1, [(1, 1)]),
+    ],
+)
+def test_as_many_files_stay_open_as_the_system_allows(
+    limits: tuple[int, int],
+    refused: bool,
+    expected: int,
+    asked: list[tuple[int, int]],
+    store: CtStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = []
+
+    def setrlimit(_: int, wanted: tuple[int, int]) -> None:
+        told.append(wanted)
+        if refused:
+            raise ValueError("not allowed to raise maximum limit")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", setrlimit)
+    store.volume("1.2.1")
+    assert store._most_open == expected
+    assert told == asked
+
+
+def test_crops_that_waited_for_the_disk_are_followed_by_announced_ones(
+    store: CtStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    centers = store.geometry("1.2.1").index_to_world([(20, 20 + n % 20, 20) for n in range(100)])
+    expected = store.crops(["1.2.1"] * 100, centers, (9, 9, 9))
+    announced: list[tuple[int, ...]] = []
+    monkeypatch.setattr(ShardReader, "announce", lambda self, start, shape: announced.append(tuple(start)))
+    faults = iter(range(10**6))
+    monkeypatch.setattr(resource, "getrusage", lambda _: SimpleNamespace(ru_majflt=next(faults)))
+    got = store.crops(["1.2.1"] * 100, centers, (9, 9, 9))
+    assert np.array_equal(got, expected)
+    assert len(announced) == 99, "all but the first"
+
+
+def test_a_centre_that_is_no_number_is_named(store: CtStore) -> None:
+    with pytest.raises(StoreError, match=r"must be three finite numbers, x, y, z in mm; got \[nan, 0.0, 1.0\]"):
+        store.crops(["1.2.1", "1.2.1"], [[0.0, 0.0, 0.0], [np.nan, 0.0, 1.0]], (2, 2, 2))
 
 
 def test_pickling_leaves_the_open_files_behind(store: CtStore) -> None:
     before = store.volume("1.2.1")
     again = pickle.loads(pickle.dumps(store))
-    assert not again._open
+    assert not again._arrays
     assert np.array_equal(again.volume("1.2.1"), before)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+import google_crc32c
 import numpy as np
 import pytest
 import zarr
@@ -106,16 +107,26 @@ def test_an_unknown_codec_is_refused(copied: Path) -> None:
 
 
 def rewrite_index(shard: Path, chunks: int, change: tuple[int, int]) -> None:
-    """Replace offset and length of the first chunk in the index at the end of the file."""
+    """Replace offset and length of the first chunk in the index at the end of the file, with the right checksum."""
     content = bytearray(shard.read_bytes())
     begin = len(content) - 4 - 16 * chunks
     content[begin : begin + 16] = np.array(change, "<u8").tobytes()
+    content[-4:] = google_crc32c.value(bytes(content[begin:-4])).to_bytes(4, "little")
     shard.write_bytes(bytes(content))
 
 
 def test_an_index_that_points_outside_the_file_is_named(copied: Path) -> None:
     rewrite_index(copied / "c" / "0" / "0" / "0", zarr.open_array(copied, mode="r").nchunks, (10**9, 10))
-    with pytest.raises(StoreError, match="its index points outside the file; preprocess this scan again"):
+    with pytest.raises(StoreError, match="its index is damaged; preprocess this scan again"):
+        ShardReader(copied)
+
+
+def test_an_index_with_a_wrong_checksum_is_named(copied: Path) -> None:
+    shard = copied / "c" / "0" / "0" / "0"
+    content = bytearray(shard.read_bytes())
+    content[-12] ^= 1
+    shard.write_bytes(bytes(content))
+    with pytest.raises(StoreError, match="its index is damaged; preprocess this scan again"):
         ShardReader(copied)
 
 

@@ -1,55 +1,66 @@
-"""Tells the kernel which parts of a mapped shard will be read soon, so that a cold cache costs one wait and not many.
+"""Has the kernel fetch the chunks of a mapped shard before they are read, but only while reading waits for a disk.
 
-Without it every page of a chunk is fetched when it is touched, one after the other, with read-ahead nobody asked for
-(docs/benchmarks.md: cold crops).
+Cold, every page of a chunk is otherwise fetched when it is touched, one after the other. Warm, the announcements are
+system calls for nothing and take a quarter of the time of an uncompressed crop (docs/store.md).
 """
 
 from __future__ import annotations
 
 import mmap
-import time
+import resource
 
 import numpy as np
 import numpy.typing as npt
 
-#: How long an announced chunk is taken to be in the page cache: less than the cache takes to turn over.
-RESIDENT_SECONDS = 20.0
 #: Chunks that lie closer than this in the file are fetched by one request.
 MERGE_BYTES = 16 << 10
 #: The kernel cuts longer announcements short (by `max_sectors_kb` and `read_ahead_kb` of the device).
 REQUEST_BYTES = 512 << 10
+#: Boxes that are announced after one that had to wait. The next one is read without, to see whether the pages have come
+#: into the cache meanwhile; if they have not, it takes as long as some ten others.
+ANNOUNCED_AFTER_WAITING = 256
 
-Box = tuple[slice, slice, slice]
+# Of the calling thread where the system counts them so (Linux), else of the process.
+_WHO = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
 
 
-class ReadAhead:
-    """Announces chunks of one mapped shard, each at most once in `RESIDENT_SECONDS`.
+class DiskWatch:
+    """Notices reads of memory maps that waited for a disk, by the major page faults they caused."""
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._faults = 0
+
+    def should_announce(self) -> bool:
+        """Whether the next box should be announced before it is read."""
+        return self._left > 0
+
+    def announced(self, boxes: int) -> None:
+        """So many boxes were announced."""
+        self._left = max(0, self._left - boxes)
+
+    def begin(self) -> None:
+        """Boxes that are not announced will be read."""
+        self._faults = resource.getrusage(_WHO).ru_majflt
+
+    def was_read(self) -> None:
+        """One of them was."""
+        faults = resource.getrusage(_WHO).ru_majflt
+        if faults > self._faults:
+            self._left = ANNOUNCED_AFTER_WAITING
+        self._faults = faults
+
+
+def announce(data: mmap.mmap, index: npt.NDArray[np.int64]) -> None:
+    """Let the bytes that these index entries point to be fetched in the background.
 
     Args:
         data: the mapped file.
-        index: int64 [gz, gy, gx, 2], offset and length of each chunk in bytes; offset -1 where there is none.
+        index: int64 [..., 2], offset and length of each chunk in bytes; offset -1 where there is none.
     """
-
-    def __init__(self, data: mmap.mmap, index: npt.NDArray[np.int64]) -> None:
-        # All reading ahead is ours: the kernel's guess fetches what lies between the chunks too.
-        data.madvise(mmap.MADV_RANDOM)
-        self._data, self._index = data, index
-        self._announced = np.zeros(index.shape[:3], bool)
-        self._forget_at = 0.0
-
-    def announce(self, chunks: Box) -> None:
-        """Let the bytes of these chunks be fetched in the background."""
-        now = time.monotonic()
-        if now > self._forget_at:
-            self._announced[...] = False
-            self._forget_at = now + RESIDENT_SECONDS
-        announced = self._announced[chunks]
-        if announced.all():
-            return
-        announced[...] = True
-        for begin, end in file_ranges(self._index[chunks]):
-            for start in range(begin - begin % mmap.PAGESIZE, end, REQUEST_BYTES):
-                self._data.madvise(mmap.MADV_WILLNEED, start, min(REQUEST_BYTES, end - start))
+    for begin, end in file_ranges(index):
+        for start in range(begin - begin % mmap.PAGESIZE, end, REQUEST_BYTES):
+            data.madvise(mmap.MADV_WILLNEED, start, min(REQUEST_BYTES, end - start))
 
 
 def file_ranges(index: npt.NDArray[np.int64]) -> list[tuple[int, int]]:

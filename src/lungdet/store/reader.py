@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
+import resource
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,24 +18,27 @@ import numpy.typing as npt
 from lungdet.errors import StoreError
 from lungdet.geometry import Geometry, world_to_index_each
 from lungdet.store.marker import check_marker, read_marker
+from lungdet.store.read_ahead import DiskWatch
 from lungdet.store.schema import StoreSpec
 from lungdet.store.shard import ArrayReader, ShardReader
 
-#: Open scans a process keeps: each is one memory map, and systems allow about a thousand files.
-OPEN_SCANS = 256
+#: Arrays a process keeps open, each one memory map, one file and some 30 kB of index. Opening one anew takes as long as
+#: a crop, so the scans of a whole collection should stay open.
+OPEN_ARRAYS = 2048
+# Enough for a disk to work on, few enough to stay in memory until they are read.
+_ANNOUNCED_TOGETHER = 64
 
 
-@dataclass
-class _OpenScan:
+@dataclass(frozen=True)
+class _Record:
     geometry: Geometry
     content_hash: str
-    folder: Path
-    arrays: dict[str, ArrayReader]
 
-    def array(self, name: str) -> ArrayReader:
-        if name not in self.arrays:
-            self.arrays[name] = ShardReader(self.folder / name)
-        return self.arrays[name]
+
+class _Box(NamedTuple):
+    array: ArrayReader
+    start: list[int]
+    out: npt.NDArray[Any]
 
 
 class CtStore:
@@ -67,11 +72,22 @@ class CtStore:
         if not self.series_uids:
             raise StoreError(f"{self.path} holds no scans yet; finish it: {command}")
         self._known = frozenset(self.series_uids)
-        self._open: OrderedDict[str, _OpenScan] = OrderedDict()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._records: dict[str, _Record] = {}
+        self._arrays: OrderedDict[tuple[str, str], ArrayReader] = OrderedDict()
+        self._most_open: int | None = None
+        self._watch = DiskWatch()
 
     def __getstate__(self) -> dict[str, Any]:
         """Without open files: the process that unpickles opens its own."""
-        return {**self.__dict__, "_open": OrderedDict()}
+        opened = ("_records", "_arrays", "_most_open", "_watch")
+        return {name: value for name, value in self.__dict__.items() if name not in opened}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
 
     def __contains__(self, series_uid: object) -> bool:
         return series_uid in self._known
@@ -85,11 +101,11 @@ class CtStore:
         Raises:
             StoreError: no such series.
         """
-        return self._scan(series_uid).geometry
+        return self._record(series_uid).geometry
 
     def content_hash(self, series_uid: str) -> str:
         """SHA-256 of the stored HU, for finding the same scan under two names."""
-        return self._scan(series_uid).content_hash
+        return self._record(series_uid).content_hash
 
     def volume(self, series_uid: str) -> npt.NDArray[np.int16]:
         """The whole volume: int16 [D, H, W], HU."""
@@ -124,17 +140,14 @@ class CtStore:
         Raises:
             StoreError: no such series.
         """
-        scan = self._scan(series_uid)
+        geometry = self._record(series_uid).geometry
         shape = tuple(int(n) for n in shape_zyx)
         hu = np.full(shape, self.spec.air_hu, np.int16)
         valid = np.zeros(shape, bool)
-        start = _starts([scan.geometry], np.reshape(center_xyz_mm, (1, 3)), shape)[0].tolist()
-        low, box = _overlap(start, shape, scan.geometry.shape_zyx)
-        part = hu[box]
-        if part.size:
-            array = scan.array("hu")
-            array.announce(low, part.shape)
-            array.read(low, part)
+        start = _starts([geometry], _points(center_xyz_mm), shape)[0].tolist()
+        low, box = _overlap(start, shape, geometry.shape_zyx)
+        if hu[box].size:
+            self._read([_Box(self._array(series_uid, "hu"), low, hu[box])])
             valid[box] = True
         return hu, valid
 
@@ -157,56 +170,104 @@ class CtStore:
         Returns:
             int16 [N, d, h, w].
         """
-        centers = np.asarray(centers_xyz_mm, np.float64).reshape(-1, 3)
         shape = tuple(int(n) for n in shape_zyx)
-        scans = [self._scan(uid) for uid in series_uids]
-        starts = _starts([scan.geometry for scan in scans], centers, shape)
-        wholes = np.array([scan.geometry.shape_zyx for scan in scans]).reshape(-1, 3)
+        geometries = [self._record(uid).geometry for uid in series_uids]
+        starts = _starts(geometries, _points(centers_xyz_mm), shape)
+        wholes = np.array([geometry.shape_zyx for geometry in geometries]).reshape(-1, 3)
         inside = np.all((starts >= 0) & (starts + shape <= wholes), axis=1).tolist()
         if out is None:
-            out = np.empty((len(scans), *shape), np.int16)
-        waiting: list[tuple[ArrayReader, list[int], npt.NDArray[np.int16]]] = []
-        for scan, start, crop, is_inside in zip(scans, starts.tolist(), out, inside, strict=True):
-            if is_inside:
-                waiting.append((scan.array("hu"), start, crop))
+            out = np.empty((len(geometries), *shape), np.int16)
+        boxes = []
+        for n, (uid, start, crop) in enumerate(zip(series_uids, starts.tolist(), out, strict=True)):
+            if inside[n]:
+                boxes.append(_Box(self._array(uid, "hu"), start, crop))
                 continue
             crop[...] = self.spec.air_hu
-            low, box = _overlap(start, shape, scan.geometry.shape_zyx)
+            low, box = _overlap(start, shape, geometries[n].shape_zyx)
             if crop[box].size:
-                waiting.append((scan.array("hu"), low, crop[box]))
-        # All are announced before the first is read, so that a disk works on the whole batch at once.
-        for array, begin, part in waiting:
-            array.announce(begin, part.shape)
-        for array, begin, part in waiting:
-            array.read(begin, part)
+                boxes.append(_Box(self._array(uid, "hu"), low, crop[box]))
+        self._read(boxes)
         return out
 
+    def _read(self, boxes: list[_Box]) -> None:
+        """Fill the boxes; those after one that had to wait for the disk are announced, many at once."""
+        done = 0
+        self._watch.begin()
+        while done < len(boxes):
+            if not self._watch.should_announce():
+                box = boxes[done]
+                box.array.read(box.start, box.out)
+                self._watch.was_read()
+                done += 1
+                continue
+            some = boxes[done : done + _ANNOUNCED_TOGETHER]
+            for box in some:
+                box.array.announce(box.start, box.out.shape)
+            for box in some:
+                box.array.read(box.start, box.out)
+            self._watch.announced(len(some))
+            self._watch.begin()
+            done += len(some)
+
     def _whole(self, series_uid: str, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        array = self._scan(series_uid).array(name)
+        array = self._array(series_uid, name)
         out = np.empty(array.shape, dtype)
         array.announce((0, 0, 0), array.shape)
         array.read((0, 0, 0), out)
         return out
 
-    def _scan(self, series_uid: str) -> _OpenScan:
-        scan = self._open.get(series_uid)
-        if scan is not None:
-            self._open.move_to_end(series_uid)
-            return scan
+    def _array(self, series_uid: str, name: str) -> ArrayReader:
+        array = self._arrays.get((series_uid, name))
+        if array is None:
+            folder = self._folder(series_uid)
+            if self._most_open is None:
+                self._most_open = _most_open()
+            while len(self._arrays) >= self._most_open:
+                self._arrays.popitem(last=False)  # the one opened first: all are asked for alike in training
+            array = self._arrays[series_uid, name] = ShardReader(folder / name)
+        return array
+
+    def _folder(self, series_uid: str) -> Path:
         if series_uid not in self._known:
             near = difflib.get_close_matches(str(series_uid), self.series_uids, n=1)
             hint = f"; the nearest is {near[0]}" if near else ""
             raise StoreError(f"{self.path} holds no series '{series_uid}' among its {len(self)}{hint}")
-        folder = self.path / "scans" / series_uid
-        try:
-            record = json.loads((folder / "zarr.json").read_text())["attributes"]["lungdet"]
-            scan = _OpenScan(Geometry.from_dict(record["geometry"]), record["content_hash"], folder, {})
-        except (OSError, ValueError, KeyError) as error:
-            raise StoreError(f"{folder}: damaged ({error}); delete it and preprocess again") from error
-        self._open[series_uid] = scan
-        if len(self._open) > OPEN_SCANS:
-            self._open.popitem(last=False)
-        return scan
+        return self.path / "scans" / series_uid
+
+    def _record(self, series_uid: str) -> _Record:
+        record = self._records.get(series_uid)
+        if record is None:
+            folder = self._folder(series_uid)
+            try:
+                attributes = json.loads((folder / "zarr.json").read_text())["attributes"]["lungdet"]
+                record = _Record(Geometry.from_dict(attributes["geometry"]), attributes["content_hash"])
+            except (OSError, ValueError, KeyError) as error:
+                raise StoreError(f"{folder}: damaged ({error}); delete it and preprocess again") from error
+            self._records[series_uid] = record
+        return record
+
+
+def _points(centers_xyz_mm: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    points = np.asarray(centers_xyz_mm, np.float64).reshape(-1, 3)
+    if not np.isfinite(points).all():
+        wrong = points[~np.isfinite(points).all(axis=1)][0].tolist()
+        raise StoreError(f"the centre of a crop must be three finite numbers, x, y, z in mm; got {wrong}")
+    return points
+
+
+def _most_open() -> int:
+    """Half of the files that this process may have open, after asking for as many as `OPEN_ARRAYS` needs.
+
+    The usual limit of 1,024 is a soft one, for old programs; raising it needs no privilege.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * OPEN_ARRAYS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with contextlib.suppress(OSError, ValueError):  # some systems refuse what they promise
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+            soft = allowed
+    return OPEN_ARRAYS if soft == resource.RLIM_INFINITY else max(1, min(OPEN_ARRAYS, soft // 2))
 
 
 def _starts(

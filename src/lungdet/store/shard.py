@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import google_crc32c
 import numpy as np
 import numpy.typing as npt
 from numcodecs import blosc
 
 from lungdet.errors import StoreError
-from lungdet.store.read_ahead import ReadAhead
+from lungdet.store.read_ahead import announce
 
 _CHECKSUM_BYTES = 4
 
@@ -50,6 +51,9 @@ class ShardReader:
     """
 
     def __init__(self, folder: Path) -> None:
+        # A chunk is too small to share among threads, and the pool of blosc does not live through a fork. zarr-python
+        # sets the same switch.
+        blosc.use_threads = False
         self._folder = folder
         try:
             meta = json.loads((folder / "zarr.json").read_text())
@@ -74,7 +78,6 @@ class ShardReader:
         self._bytes, self._index = self._open()
         self._view = memoryview(self._bytes)
         self._plain = None if "blosc" in codecs else self._uncompressed()
-        self._ahead = ReadAhead(self._bytes, self._index) if isinstance(self._bytes, mmap.mmap) else None
 
     def _open(self) -> tuple[mmap.mmap | bytes, npt.NDArray[np.int64]]:
         """The shard's bytes, and int64 [gz, gy, gx, 2]: offset (-1 where there is none) and length of each chunk."""
@@ -88,14 +91,17 @@ class ShardReader:
                         f"{path}: {length} bytes, shorter than its index of {size}; preprocess this scan again"
                     )
                 # Read, not mapped: on a cold cache one request instead of one for every page.
-                index = np.frombuffer(os.pread(file.fileno(), size - _CHECKSUM_BYTES, length - size), "<u8")
+                tail = os.pread(file.fileno(), size, length - size)
                 data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except FileNotFoundError:  # zarr leaves out a shard that holds nothing but the fill value
             return b"", np.full((*self._grid, 2), -1, np.int64)
-        index = index.astype(np.int64).reshape(*self._grid, 2)
+        # The kernel's guess of what will be read next fetches what lies between the chunks; ours is `announce`.
+        data.madvise(mmap.MADV_RANDOM)
+        entries, checksum = tail[:-_CHECKSUM_BYTES], int.from_bytes(tail[-_CHECKSUM_BYTES:], "little")
+        index = np.frombuffer(entries, "<i8").reshape(*self._grid, 2)
         stored = index[index[..., 0] >= 0]
-        if (stored < 0).any() or (stored.sum(axis=-1) > length - size).any():
-            raise StoreError(f"{path}: its index points outside the file; preprocess this scan again")
+        if google_crc32c.value(entries) != checksum or (stored.sum(axis=-1) > length - size).any():
+            raise StoreError(f"{path}: its index is damaged; preprocess this scan again")
         return data, index
 
     def _uncompressed(self) -> npt.NDArray[Any]:
@@ -112,16 +118,15 @@ class ShardReader:
 
     def announce(self, start_zyx: Sequence[int], shape_zyx: Sequence[int]) -> None:
         """Have the kernel fetch what a later `read` of this box needs; returns at once."""
-        if self._ahead is None:
+        if not isinstance(self._bytes, mmap.mmap):
             return
         (z, y, x), (depth, height, width), (chunk_z, chunk_y, chunk_x) = start_zyx, shape_zyx, self._chunk
-        self._ahead.announce(
-            (
-                slice(z // chunk_z, (z + depth - 1) // chunk_z + 1),
-                slice(y // chunk_y, (y + height - 1) // chunk_y + 1),
-                slice(x // chunk_x, (x + width - 1) // chunk_x + 1),
-            )
-        )
+        chunks = self._index[
+            z // chunk_z : (z + depth - 1) // chunk_z + 1,
+            y // chunk_y : (y + height - 1) // chunk_y + 1,
+            x // chunk_x : (x + width - 1) // chunk_x + 1,
+        ]
+        announce(self._bytes, chunks)
 
     def read(self, start_zyx: Sequence[int], out: npt.NDArray[Any]) -> None:
         """Fill `out` with the box that begins at `start_zyx` and lies inside the array.
@@ -156,7 +161,8 @@ class ShardReader:
         except (RuntimeError, ValueError) as error:
             place = tuple(int(n) for n in np.argwhere(self._index[..., 0] == offset)[0])
             raise StoreError(
-                f"{self._folder}: chunk {place} does not decode ({error}); preprocess this scan again"
+                f"{self._folder}: chunk {place} does not decode ({error}); delete {self._folder.parent} and preprocess "
+                "this scan again"
             ) from error
 
 

@@ -20,6 +20,7 @@ from lungdet.store.given_mask import read_given_mask
 from lungdet.store.lung_mask import lung_mask
 from lungdet.store.resample import resample_linear
 from lungdet.store.schema import FORMAT_VERSION, StoreSpec
+from lungdet.store.shard import ShardReader
 from lungdet.store.shard_writer import write_array
 
 PARTIAL_PREFIX = ".partial-"
@@ -86,12 +87,14 @@ def write_scan(
 def is_current(path: Path, store: Path, spec: StoreSpec, *, series_uid: str, mask_path: Path | None = None) -> bool:
     """Whether the store holds this scan as `write_scan` would write it now, judged by names and sizes of the files.
 
-    A source that is not there any more is taken to be unchanged.
+    A source that is not there any more is taken to be unchanged; arrays that are cut short are not current.
     """
     try:
+        for name in ("hu", "lung_mask") if spec.lung_mask else ("hu",):
+            ShardReader(store / "scans" / series_uid / name)
         attributes = json.loads((store / "scans" / series_uid / "zarr.json").read_text())["attributes"]["lungdet"]
         source, mask = attributes["source"], attributes["mask_source"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (StoreError, OSError, ValueError, KeyError, TypeError):
         return False
     if attributes.get("fingerprint") != spec.fingerprint:
         return False

@@ -16,8 +16,8 @@ import numpy.typing as npt
 MERGE_BYTES = 16 << 10
 #: The kernel cuts longer announcements short (by `max_sectors_kb` and `read_ahead_kb` of the device).
 REQUEST_BYTES = 512 << 10
-#: Boxes that are announced after one that had to wait. The next one is read without, to see whether the pages have come
-#: into the cache meanwhile; if they have not, it takes as long as some ten others.
+#: Boxes that are announced at first, and after one that had to wait. The next one is read without, to see whether the
+#: pages are in the cache by now; if they are not, it takes as long as some ten others.
 ANNOUNCED_AFTER_WAITING = 256
 
 # Of the calling thread where the system counts them so (Linux), else of the process.
@@ -28,7 +28,7 @@ class DiskWatch:
     """Notices reads of memory maps that waited for a disk, by the major page faults they caused."""
 
     def __init__(self) -> None:
-        self._left = 0
+        self._left = ANNOUNCED_AFTER_WAITING
         self._faults = 0
 
     def should_announce(self) -> bool:

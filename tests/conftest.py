@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,3 +18,13 @@ def realdata() -> Path:
     if not (folder / "luna16").is_dir():
         pytest.skip(f"no real scans at {folder}: set LUNGDET_REALDATA to the folder that holds luna16/ and dicom/")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _logging_left_as_found() -> Iterator[None]:
+    """A command run in this process lets Hydra set up logging on a stream that pytest closes after the test."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)

@@ -31,3 +31,4 @@ def test_no_detection_is_a_table_with_the_same_columns() -> None:
 def test_sigmoid_does_not_overflow() -> None:
     assert sigmoid(np.array([-1000.0, 0.0, 1000.0])).tolist() == [0.0, 0.5, 1.0]
     assert sigmoid(np.array([2.0])) == pytest.approx(1 / (1 + np.exp(-2.0)))
+    assert sigmoid(np.array([-50.0])) == pytest.approx(np.exp(-50.0), rel=1e-12)

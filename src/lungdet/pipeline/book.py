@@ -22,6 +22,7 @@ from lungdet.pipeline.classify import CandidateClassifier
 from lungdet.pipeline.components import Components, erode_once, label, measure
 from lungdet.pipeline.crops import CropInput
 from lungdet.pipeline.detections import Detections, detection_table, sigmoid
+from lungdet.pipeline.inference import device_of
 from lungdet.pipeline.patient import judge_patient
 from lungdet.pipeline.segment import SliceSegmenter
 from lungdet.pipeline.timing import StageClock
@@ -164,9 +165,9 @@ def settle_doubtful(
     for first in batches * _BATCH_SLICES:
         last = min(int(first) + _BATCH_SLICES, len(mask))
         rows = (np.arange(first, last)[:, None] + np.arange(-3, 4)).clip(0, len(mask) - 1)
-        image = torch.from_numpy(scan.hu[rows].astype(np.float32)).clamp_(-1000, 1000)
+        image = torch.from_numpy(scan.hu[rows].astype(np.float32)).clamp_(-1000, 1000).to(device_of(net))
         with torch.inference_mode():
-            mask[first:last] = (torch.sigmoid(reference(image))[:, 0] > 0.5).numpy()
+            mask[first:last] = (torch.sigmoid(reference(image))[:, 0] > 0.5).cpu().numpy()
         n_slices += last - int(first)
     return mask, n_slices
 

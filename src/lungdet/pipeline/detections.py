@@ -71,6 +71,8 @@ def detection_table(
 
 
 def sigmoid(logit: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
-    """Probability of a logit, in float64, without overflow."""
-    half: npt.NDArray[np.float64] = 0.5 * (1.0 + np.tanh(0.5 * np.asarray(logit, dtype=np.float64)))
-    return half
+    """Probability of a logit, in float64, without overflow and without losing the smallest."""
+    x = np.asarray(logit, dtype=np.float64)
+    small = np.exp(-np.abs(x))
+    probability: npt.NDArray[np.float64] = np.where(x >= 0, 1.0, small) / (1.0 + small)
+    return probability

@@ -71,6 +71,7 @@ def _show(lines: list[Row], record: dict[str, Any]) -> None:
     from rich.table import Table
 
     console = Console()
+    console.width = max(console.width, 100)  # in a pipe rich takes 80 columns and breaks the ratios
     for section in dict.fromkeys(line.section for line in lines):
         table = Table(title=section, title_justify="left", title_style="bold")
         for heading, justify in (("", "left"), ("median", "right"), ("least to most", "right"), ("ratio", "right")):

@@ -79,7 +79,7 @@ class Experiment:
     def write_provenance(self, *, checkpoint: Path, cfg_seed: int) -> None:
         """Write split.json and provenance.json."""
         split = self.datamodule.split_result
-        self.run.write_json(self.run.split, split.to_json())
+        self.run.split.write_text(split.to_json())
         monitor = getattr(self.trainer.checkpoint_callback, "monitor", None)
         record: dict[str, Any] = {
             **describe_environment(),

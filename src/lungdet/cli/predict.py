@@ -37,7 +37,7 @@ def run(cfg: DictConfig) -> None:
     trained = OmegaConf.load(run_directory.config)
     assert isinstance(trained, DictConfig)
     if cfg.candidates is None:
-        if cfg.data is not None:
+        if cfg.get("data") is not None:
             raise ConfigError(["candidates: data=... without a list of points; add candidates=[a.csv,...]"])
         score_own(cfg, trained, run_directory)
     else:
@@ -66,7 +66,7 @@ def score_points(cfg: DictConfig, trained: DictConfig, run_directory: RunDirecto
 
     files = [cfg.candidates] if isinstance(cfg.candidates, str) else list(cfg.candidates)
     data = trained.data
-    if cfg.data is not None:
+    if cfg.get("data") is not None:
         data = DictConfig({**cfg.data, **{key: trained.data[key] for key in INPUT_CONTRACT}})
     if "_target_" not in data:
         raise ConfigError([f"data: {run_directory.path} has no collection of its own; add data=luna16 data.root=..."])

@@ -37,9 +37,10 @@ def check_config(cfg: DictConfig, *, root: str) -> None:
     Raises:
         ConfigError: with all problems found, each "config.path: what was given, what is allowed".
     """
-    problems = [f"{key}: no value; set {key}=..." for key in sorted(OmegaConf.missing_keys(cfg))]
+    # Interpolations first: looking for missing values resolves them, and stops at the first that cannot be.
+    problems = list(_interpolation_problems(cfg))
     if not problems:
-        problems = list(_interpolation_problems(cfg))
+        problems = [f"{key}: no value; set {key}=..." for key in sorted(OmegaConf.missing_keys(cfg))]
     if problems:
         raise ConfigError(problems)
     container = typing.cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
@@ -57,6 +58,8 @@ def _interpolation_problems(node: DictConfig | ListConfig, path: str = "") -> It
     keys: Any = node.keys() if isinstance(node, DictConfig) else range(len(node))
     for key in keys:
         inner_path = f"{path}.{key}" if path else str(key)
+        if OmegaConf.is_missing(node, key):
+            continue
         try:
             inner = node[key]
         except OmegaConfBaseException as error:

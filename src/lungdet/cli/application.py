@@ -83,6 +83,9 @@ def explain_hydra(error: Exception, root: str) -> str:
     while cause.__cause__ is not None and not str(cause):
         cause = cause.__cause__
     text = str(cause).strip() or type(cause).__name__
+    override = getattr(cause, "override", None)  # of an OverrideParseException, whose text does not repeat it
+    if override is not None:
+        return f"cannot read the override '{override}': {text.splitlines()[0]}; write key=value"
     match = re.search(r"Could not override '([\w.]+)'", text)
     if match:
         near = _near_key(match.group(1), root)

@@ -1,0 +1,111 @@
+"""How a command ends: one message and exit code 2 for what a person can mend, a traceback for our own defects."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from lungdet.cli.application import launch, with_absolute_paths
+from lungdet.errors import ConfigError, RunError
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    GlobalHydra.instance().clear()
+    monkeypatch.chdir(tmp_path)
+
+
+def ends(monkeypatch: pytest.MonkeyPatch, task: Any, *arguments: str) -> Any:
+    monkeypatch.setattr(sys, "argv", ["eval.py", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        launch("eval", task)
+    return stopped.value.code
+
+
+def raising(error: BaseException) -> Any:
+    def task(cfg: DictConfig) -> None:
+        raise error
+
+    return task
+
+
+def test_a_command_gets_its_composed_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[DictConfig] = []
+    monkeypatch.setattr(sys, "argv", ["eval.py", "run=here"])
+    launch("eval", seen.append)
+    assert seen[0].run == "here"
+    assert seen[0].evaluation.n_resamples == 1000
+
+
+def test_our_errors_are_one_message(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ends(monkeypatch, raising(RunError("no run 'x'"))) == 2
+    assert capsys.readouterr().err == "lungdet: no run 'x'\n"
+
+
+def test_problems_are_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ends(monkeypatch, raising(ConfigError(["a: wrong", "b: missing"]))) == 2
+    assert capsys.readouterr().err == "lungdet: 2 problem(s) in the configuration:\n  - a: wrong\n  - b: missing\n"
+
+
+def test_an_interruption_is_no_defect(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ends(monkeypatch, raising(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == "lungdet: interrupted\n"
+
+
+def test_a_defect_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["eval.py"])
+    with pytest.raises(ZeroDivisionError):
+        launch("eval", raising(ZeroDivisionError()))
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("evaluation.n_resample=3", "there is no key 'evaluation.n_resample' in this configuration; did you mean"),
+        ("zzzzzz=3", "`lungdet eval --cfg job` lists every key"),
+        ("evaluation=defualt", "Could not find 'evaluation/defualt'"),
+        ("run={", "cannot read the override 'run={'"),
+    ],
+)
+def test_what_hydra_refuses_is_said_in_a_sentence(
+    override: str, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ends(monkeypatch, raising(AssertionError()), override) == 2
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "order", [["-m", "run=a,b"], ["run=a,b", "-m"], ["run=a,b", "--multirun", "evaluation.seed=1"]]
+)
+def test_a_flag_may_stand_anywhere_and_a_sweep_goes_on_after_a_failure(
+    order: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    seen: list[str] = []
+
+    def task(cfg: DictConfig) -> None:
+        seen.append(cfg.run)
+        raise RunError(f"no run '{cfg.run}'")
+
+    assert ends(monkeypatch, task, *order, f"hydra.sweep.dir={tmp_path}") == 2
+    assert seen == ["a", "b"]
+    assert capsys.readouterr().err.endswith("lungdet: no run 'a'\nno run 'b'\n")
+
+
+def test_paths_are_absolute_before_anything_is_kept(tmp_path: Path) -> None:
+    cfg = OmegaConf.create(
+        {
+            "paths": {"root": ".", "runs": "${.root}/runs"},
+            "data": {"root": "x", "store_path": "s3://bucket/x"},
+            "out": None,
+        }
+    )
+    resolved = with_absolute_paths(cfg)
+    assert resolved.paths.runs == f"{tmp_path}/runs"
+    assert resolved.data.root == f"{tmp_path}/x"
+    assert resolved.data.store_path == "s3://bucket/x"
+    assert cfg.paths.root == ".", "the given configuration is left alone"

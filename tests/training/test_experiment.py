@@ -32,7 +32,7 @@ class DrawnTrainer:
         (collector,) = self.callbacks
         assert isinstance(collector, PredictionCollector)
         collector.results = {
-            loader: (np.array(index), np.array(index, np.float32) / 2) for loader, index in self.rows.items()
+            loader: (np.array(index), (np.array(index) / 2).astype(np.float32)) for loader, index in self.rows.items()
         }
 
     def fit(self, *_: Any, **arguments: Any) -> None:

@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
+PYTEST_FLAGS ?=
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast coverage check format eval bench constraints clean
 
@@ -28,14 +30,14 @@ demo: setup  ## phantom cohort -> store -> trained luna_cls -> report, offline, 
 	$(BIN)/lungdet train
 	@echo "open the report named above in a browser; 'make eval' computes it again from the predictions table"
 
-test: setup  ## the whole test suite
-	$(BIN)/python -m pytest
+test: setup  ## the whole test suite; PYTEST_FLAGS adds options
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 test-fast: setup  ## without the tests marked slow
 	$(BIN)/python -m pytest -m 'not slow'
 
 coverage: setup  ## the whole suite with line and branch coverage; fails under 90 %
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+	$(MAKE) test PYTEST_FLAGS="--cov --cov-report=term --cov-fail-under=90"
 
 check: setup  ## lint, format and types
 	$(BIN)/ruff check .

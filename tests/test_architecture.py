@@ -25,6 +25,8 @@ ALLOWED_ROOMS: dict[str, set[str]] = {
     "explain": {"nets"},
     "evaluation": {"metrics"},
     "pipeline": {"io", "store", "tasks", "nets", "metrics"},
+    "outputs": {"io", "pipeline", "evaluation"},
+    "exports": {"nets"},
     "training": {"data", "tasks", "evaluation"},
     "bench": {"store", "io", "data"},
     "config": set(),
@@ -33,7 +35,8 @@ ALLOWED_ROOMS: dict[str, set[str]] = {
 # Third-party walls: package -> the rooms (or files) that may import it.
 WALLS: dict[str, set[str]] = {
     "SimpleITK": {"io", "bench"},  # the baselines that benchmarks compare with
-    "pydicom": {"io"},
+    "pydicom": {"io", "outputs"},
+    "highdicom": {"outputs"},
     "zarr": {"store", "bench"},
     "numcodecs": {"store"},
     "pytorch_lightning": {"data", "tasks", "training", "config", "cli"},
@@ -48,6 +51,7 @@ WALLS: dict[str, set[str]] = {
         "tasks",
         "explain",
         "pipeline",
+        "exports",
         "training",
         "config",
         "cli",

@@ -13,7 +13,7 @@ class SampleSpec:
     """What a DataModule hands to a task after `on_after_batch_transfer`.
 
     Attributes:
-        layout: `volume` gives images [B, C, D, H, W], `image` gives [B, C, H, W].
+        layout: `volume` gives images [B, C, D, H, W], `image` gives [B, C, H, W] (neighbouring slices count as channels).
         channels: C.
         shape: spatial shape, (D, H, W) or (H, W), in pixels.
         target: `class` gives int64 labels [B], `mask` gives masks of the spatial shape.
@@ -40,3 +40,23 @@ class ClassBatch(TypedDict):
     image: Tensor
     label: Tensor
     index: Tensor
+
+
+class MaskBatch(TypedDict):
+    """A batch for segmentation, on the device, windowed and (in training) augmented.
+
+    image: float32 [B, C, H, W] (C neighbouring slices, the wanted one in the middle) or [B, 1, D, H, W].
+    mask: bool [B, 1, H, W] or [B, 1, D, H, W], True on nodules.
+    valid: bool, shape of the mask; False outside the scan and on voxels that another row of the evaluation covers.
+    near: bool, shape of the mask; True where a training crop around a nodule might lie. What is counted there is
+        "crop-level", what is counted everywhere "whole-volume".
+    index: int64 [B], row of the DataModule's `records`.
+    is_repeat: bool [B], True for rows that a distributed sampler repeats; they count for nothing.
+    """
+
+    image: Tensor
+    mask: Tensor
+    valid: Tensor
+    near: Tensor
+    index: Tensor
+    is_repeat: Tensor

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from lungdet.pipeline.regions import Region
+
 COLUMNS: Mapping[str, str] = {
     "series_uid": "str",
     "candidate_id": "int64",
@@ -38,6 +40,7 @@ class Detections:
         seconds: stage -> wall-clock seconds.
         recipe: the settings that made this, ready for JSON.
         notes: what a reader of the result has to know, such as a scan without lungs; empty when all went as usual.
+        regions: the voxels of each row of the table, in its order.
     """
 
     table: pd.DataFrame
@@ -45,6 +48,7 @@ class Detections:
     seconds: dict[str, float]
     recipe: dict[str, Any]
     notes: tuple[str, ...] = ()
+    regions: tuple[Region, ...] = ()
 
 
 def detection_table(

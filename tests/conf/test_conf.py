@@ -17,7 +17,9 @@ from lungdet.config.schema import ROOTS
 CONF = conf_folder()
 # Groups that `train` composes; each option of each is tried in turn.
 OPTIONS = sorted(
-    (path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name not in ("hydra", "paths")
+    (path.parent.relative_to(CONF).as_posix(), path.stem)
+    for path in CONF.glob("*/**/*.yaml")
+    if path.parent.name not in ("hydra", "paths")
 )
 
 
@@ -48,7 +50,9 @@ def test_every_root_composes_and_has_a_schema(root: str) -> None:
 @pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda p: str(p.relative_to(CONF)))
 def test_every_file_says_what_it_is_for_and_stays_simple(path: Path) -> None:
     text = path.read_text()
-    assert text.startswith("#"), "the first line is a comment that says what the file is for"
+    assert text.removeprefix("# @package data\n").startswith("#"), (
+        "the first line is a comment that says what the file is for"
+    )
     assert "${eval:" not in text, "YAML sets, Python computes"
     environment = [line for line in text.splitlines() if "oc.env" in line]
     assert all("LUNGDET_DATA" in line for line in environment)
@@ -63,7 +67,7 @@ def plain(path: Path) -> dict[str, Any]:
 
 def test_a_variant_holds_only_its_difference() -> None:
     """A key that repeats the value of the file it starts from is noise."""
-    for path in sorted(CONF.glob("*/*.yaml")):
+    for path in sorted(CONF.glob("*/**/*.yaml")):
         bases = [d for d in plain(path).get("defaults", []) if isinstance(d, str) and d != "_self_"]
         for base in bases:
             known, own = (plain(p) for p in (path.parent / f"{base}.yaml", path))

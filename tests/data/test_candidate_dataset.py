@@ -82,17 +82,22 @@ def test_survives_pickling(dataset: CandidateDataset) -> None:
 
 
 def test_loader_shares_the_batch_between_processes(dataset: CandidateDataset) -> None:
-    settings = {"num_workers": 0, "pin_memory": False}
     rows = np.arange(20)
-    whole = list(make_loader(dataset, EvaluationSampler(rows), batch_size=8, world_size=1, **settings))  # type: ignore[arg-type]
+    everything = EvaluationSampler(rows, n_records=len(dataset))
+    whole = list(make_loader(dataset, everything, batch_size=8, world_size=1, num_workers=0, pin_memory=False))
     assert [len(batch["index"]) for batch in whole] == [8, 8, 4]
-    half = EvaluationSampler(rows, world_size=2, rank=1)
-    shared = list(make_loader(dataset, half, batch_size=8, world_size=2, **settings))  # type: ignore[arg-type]
+    half = EvaluationSampler(rows, n_records=len(dataset), world_size=2, rank=1)
+    shared = list(make_loader(dataset, half, batch_size=8, world_size=2, num_workers=0, pin_memory=False))
     assert [batch["index"].tolist() for batch in shared] == [[1, 3, 5, 7], [9, 11, 13, 15], [17, 19]]
 
 
 def test_batch_that_the_processes_cannot_share(dataset: CandidateDataset) -> None:
     with pytest.raises(ConfigError, match=r"data\.batch_size=8 is shared by 3 processes.*type data\.batch_size=9"):
         make_loader(
-            dataset, EvaluationSampler(np.arange(4)), batch_size=8, world_size=3, num_workers=0, pin_memory=False
+            dataset,
+            EvaluationSampler(np.arange(4), n_records=len(dataset)),
+            batch_size=8,
+            world_size=3,
+            num_workers=0,
+            pin_memory=False,
         )

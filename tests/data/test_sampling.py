@@ -189,12 +189,14 @@ def test_every_process_asks_for_its_own_rank() -> None:
 @pytest.mark.parametrize(("n", "world_size"), [(10, 1), (10, 2), (11, 2), (1, 4), (0, 2)])
 def test_evaluation_shows_every_row_in_order_and_pads_the_ranks(n: int, world_size: int) -> None:
     rows = np.arange(n) * 3 + 1
-    parts = [list(EvaluationSampler(rows, world_size=world_size, rank=rank)) for rank in range(world_size)]
+    shared: dict[str, int] = {"n_records": 1000, "world_size": world_size}
+    parts = [list(EvaluationSampler(rows, rank=rank, **shared)) for rank in range(world_size)]
     assert len({len(part) for part in parts}) == 1
-    assert len(EvaluationSampler(rows, world_size=world_size)) == len(parts[0])
+    assert len(EvaluationSampler(rows, **shared)) == len(parts[0])
     merged = [row for together in zip(*parts, strict=True) for row in together]
     assert merged[:n] == rows.tolist()
-    assert set(merged) == set(rows)
+    assert {row % 1000 for row in merged} == set(rows)
+    assert all(row >= 1000 for row in merged[n:]), "repeats can be told from the first appearance"
     assert len(merged) - n < world_size or n == 0
 
 
@@ -214,7 +216,7 @@ def take_part(rank: int, folder: str) -> None:
     world_size, own_rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
     training = sampler(BalancedSampling(), labelled(9, 130), world_size=world_size, rank=own_rank)
     training.set_epoch(2)
-    scoring = EvaluationSampler(np.arange(31), world_size=world_size, rank=own_rank)
+    scoring = EvaluationSampler(np.arange(31), n_records=31, world_size=world_size, rank=own_rank)
     for name, rows in (("train", list(training)), ("val", list(scoring))):
         shares = [torch.zeros(len(rows), dtype=torch.int64) for _ in range(world_size)]
         torch.distributed.all_gather(shares, torch.tensor(rows))

@@ -12,7 +12,7 @@ from lungdet.cli.application import launch, with_absolute_paths
 from lungdet.errors import LungdetError
 
 if TYPE_CHECKING:
-    from lungdet.data.candidates import CandidateDataModule
+    from lungdet.data.ct import CtDataModule
     from lungdet.training.run_directory import RunDirectory
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def evaluate_run(run_directory: RunDirectory, evaluation: DictConfig, *, datamod
     write_report(report, run_directory.path)
 
 
-def open_data(run_directory: RunDirectory) -> tuple[CandidateDataModule | None, str]:
+def open_data(run_directory: RunDirectory) -> tuple[CtDataModule | None, str]:
     """The run's data, opened with the configuration it was trained with; None and the reason when they are gone."""
     from hydra.errors import InstantiationException
 
@@ -78,7 +78,7 @@ def open_data(run_directory: RunDirectory) -> tuple[CandidateDataModule | None, 
     if "split" not in cfg:  # imported weights: no data of their own
         return None, "imported weights have no scans of their own."
     try:
-        datamodule: CandidateDataModule = build(cfg.data, split=build(cfg.split))
+        datamodule: CtDataModule = build(cfg.data, split=build(cfg.split))
         problems = datamodule.store_problems()
         if not problems:
             datamodule.setup("predict")

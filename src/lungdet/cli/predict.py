@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # What a network was trained on: taken from the run, whatever collection is scored.
-INPUT_CONTRACT = ("crop", "window", "store")
+INPUT_CONTRACT = ("crop", "window", "store", "samples")
 
 
 def run(cfg: DictConfig) -> None:

@@ -85,14 +85,14 @@ class CandidateDataset(Dataset[RawBatch]):
 
 
 def make_loader(
-    dataset: CandidateDataset,
+    dataset: Any,
     sampler: Sampler[int],
     *,
     batch_size: int,
     world_size: int,
     num_workers: int,
     pin_memory: bool,
-) -> DataLoader[RawBatch]:
+) -> DataLoader[Any]:
     """The loader of one process.
 
     Args:

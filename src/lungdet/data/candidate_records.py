@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -17,27 +16,15 @@ from lungdet.errors import TableError
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class CandidateCollection:
-    """What a DataModule needs of a collection.
-
-    Attributes:
-        series: series_uid, patient_id and, where there are such, subset; one row per scan on disk.
-        candidates: candidate_id int64, series_uid, center_x_mm, center_y_mm, center_z_mm, is_nodule bool,
-            diameter_mm float64 (NaN where unknown).
-    """
-
-    series: pd.DataFrame
-    candidates: pd.DataFrame
-
-
 def make_records(
-    collection: CandidateCollection, *, stored: Sequence[str], rule: SplitRule
+    series: pd.DataFrame, table: pd.DataFrame, *, stored: Sequence[str], rule: SplitRule
 ) -> tuple[pd.DataFrame, Split]:
     """Candidates of stored scans, sorted by series and candidate, and the split of their patients.
 
     Args:
-        collection: tables of the scans on disk.
+        series: series_uid, patient_id and, where there are such, subset; one row per scan on disk.
+        table: candidate_id int64, series_uid, center_x_mm, center_y_mm, center_z_mm, is_nodule bool (the label),
+            diameter_mm float64 (NaN where unknown).
         stored: series the store holds.
         rule: which patients train, validate and test.
 
@@ -49,11 +36,11 @@ def make_records(
         TableError: no candidate lies in a stored scan.
         SplitError: the rule cannot split these patients.
     """
-    table, series = collection.candidates, collection.series
+    n_series = len(series)
     series = series[series["series_uid"].isin(list(stored))].sort_values("series_uid", ignore_index=True)
     uids = pd.Index(series["series_uid"])
     code = uids.get_indexer(pd.Index(table["series_uid"]))
-    _report_dropped(table, code, n_series=len(collection.series), n_stored=len(series))
+    _report_dropped(table, code, n_series=n_series, n_stored=len(series))
     kept = np.flatnonzero(code >= 0)
     kept = kept[np.lexsort((table["candidate_id"].to_numpy()[kept], code[kept]))]
     code = code[kept]

@@ -6,25 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lungdet.data.augment import CropAugmentation
-from lungdet.data.candidate_records import CandidateCollection
-from lungdet.data.candidates import CandidateDataModule
+from lungdet.data.ct import CtDataModule
 from lungdet.data.intensity import Window
+from lungdet.data.sample_kind import SampleKind
 from lungdet.data.sampling import SamplingRule
 from lungdet.data.splits import SplitRule
-from lungdet.errors import TableError
-from lungdet.io.luna16 import find_scans, read_luna16
+from lungdet.io.luna16 import Luna16, find_scans, read_luna16
 from lungdet.store.schema import CropSize, StoreSpec
 
 
-class Luna16DataModule(CandidateDataModule):
+class Luna16DataModule(CtDataModule):
     """Candidates of a LUNA16 folder (https://luna16.grand-challenge.org).
 
     Args:
         root: holds subset0, subset1, ... and the CSV files.
         candidates_file: name of the candidate table; None prefers candidates_V2.csv over candidates.csv.
         subsets: numbers of the subset folders to use; None takes those on disk.
-        store_path, store, crop, window, sampling, augment, split, batch_size, num_workers, seed: see
-            `CandidateDataModule`.
+        store_path, store, crop, window, sampling, augment, split, batch_size, num_workers, seed, samples:
+            see `CtDataModule`.
     """
 
     def __init__(
@@ -41,6 +40,7 @@ class Luna16DataModule(CandidateDataModule):
         batch_size: int = 32,
         num_workers: int = 0,
         seed: int = 0,
+        samples: SampleKind | None = None,
         candidates_file: str | None = None,
         subsets: Sequence[int] | None = None,
     ) -> None:
@@ -55,6 +55,7 @@ class Luna16DataModule(CandidateDataModule):
             batch_size=batch_size,
             num_workers=num_workers,
             seed=seed,
+            samples=samples,
         )
         self.root, self.candidates_file = Path(root), candidates_file
         self.subsets = None if subsets is None else tuple(int(number) for number in subsets)
@@ -63,19 +64,9 @@ class Luna16DataModule(CandidateDataModule):
         """Series UID -> scan file of the chosen subsets."""
         return find_scans(self.root, subsets=self.subsets)
 
-    def read_collection(self) -> CandidateCollection:
-        """The tables of the folder.
-
-        Raises:
-            TableError: there is no candidate table.
-        """
-        luna = read_luna16(self.root, subsets=self.subsets, candidates_file=self.candidates_file)
-        if luna.candidates is None:
-            raise TableError(
-                f"{self.root} has no candidates_V2.csv or candidates.csv; both come with the challenge: put one of "
-                "them beside the subset folders, or name another file by data.candidates_file="
-            )
-        return CandidateCollection(luna.series, luna.candidates)
+    def read_collection(self) -> Luna16:
+        """The tables of the folder; errors as `lungdet.io.luna16.read_luna16`."""
+        return read_luna16(self.root, subsets=self.subsets, candidates_file=self.candidates_file)
 
     @property
     def preprocess_command(self) -> str:

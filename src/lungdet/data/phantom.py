@@ -11,6 +11,7 @@ from pathlib import Path
 from lungdet.data.augment import CropAugmentation
 from lungdet.data.intensity import Window
 from lungdet.data.luna16 import Luna16DataModule
+from lungdet.data.sample_kind import SampleKind
 from lungdet.data.sampling import SamplingRule
 from lungdet.data.splits import SplitRule
 from lungdet.errors import StoreError
@@ -36,8 +37,8 @@ class PhantomDataModule(Luna16DataModule):
     Args:
         cohort: what is simulated.
         root: where the scans and tables go.
-        store_path, store, crop, window, sampling, augment, split, batch_size, num_workers, seed, candidates_file,
-            subsets: see `Luna16DataModule`.
+        store_path, store, crop, window, sampling, augment, split, batch_size, num_workers, seed, samples,
+            candidates_file, subsets: see `Luna16DataModule`.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class PhantomDataModule(Luna16DataModule):
         batch_size: int = 32,
         num_workers: int = 0,
         seed: int = 0,
+        samples: SampleKind | None = None,
         candidates_file: str | None = None,
         subsets: Sequence[int] | None = None,
     ) -> None:
@@ -70,6 +72,7 @@ class PhantomDataModule(Luna16DataModule):
             batch_size=batch_size,
             num_workers=num_workers,
             seed=seed,
+            samples=samples,
             candidates_file=candidates_file,
             subsets=subsets,
         )
@@ -123,6 +126,7 @@ class PhantomDataModule(Luna16DataModule):
             raise StoreError(
                 f"{len(report.failed)} of {len(scans)} phantom scans could not be stored, the first: {uid}: {message}"
             )
+        self.samples.prepare(self.collection, store=self.store)
         self._prepared = True
 
     @property

@@ -13,7 +13,7 @@ class SampleSpec:
     """What a DataModule hands to a task after `on_after_batch_transfer`.
 
     Attributes:
-        layout: `volume` gives images [B, C, D, H, W], `image` gives [B, C, H, W] (neighbouring slices count as channels).
+        layout: `volume` gives images [B, C, D, H, W], `image` gives [B, C, H, W]; neighbouring slices are channels.
         channels: C.
         shape: spatial shape, (D, H, W) or (H, W), in pixels.
         target: `class` gives int64 labels [B], `mask` gives masks of the spatial shape.

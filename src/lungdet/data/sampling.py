@@ -210,16 +210,20 @@ class EpochSampler(DistributedSampler[int]):
 class EvaluationSampler(DistributedSampler[int]):
     """Every row once, in order; with several processes a few rows come twice so that all ranks have equally many.
 
+    It yields draw numbers as `EpochSampler` does, so that a repeated row can be told from the first.
+
     Args:
         rows: int64 [N], the records to score.
+        n_records: rows of the whole record table, > max(rows).
         world_size: number of processes.
         rank: this one.
     """
 
-    def __init__(self, rows: IntArray, *, world_size: int = 1, rank: int = 0) -> None:
+    def __init__(self, rows: IntArray, *, n_records: int, world_size: int = 1, rank: int = 0) -> None:
         size = -(-len(rows) // world_size) * world_size
         super().__init__(_sized(size), num_replicas=world_size, rank=rank, shuffle=False)
-        self.padded = np.resize(rows, size)
+        repeated = np.arange(size) // max(1, len(rows))
+        self.padded = np.resize(rows, size) + n_records * repeated
 
     def __len__(self) -> int:
         return len(self.padded) // self.num_replicas

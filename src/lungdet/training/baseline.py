@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lungdet.data.candidates import CandidateDataModule
+from lungdet.data.ct import CtDataModule
 from lungdet.tasks.intensity_size_baseline import features, fit_baseline
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ CROP_MM = 36.0
 MAX_TRAIN_NEGATIVES = 20_000
 
 
-def baseline_logits(datamodule: CandidateDataModule, *, seed: int) -> pd.Series:
+def baseline_logits(datamodule: CtDataModule, *, seed: int) -> pd.Series:
     """Logits of the baseline for the validation and test rows.
 
     Args:
@@ -44,7 +44,7 @@ def baseline_logits(datamodule: CandidateDataModule, *, seed: int) -> pd.Series:
     return pd.Series(logits, index=records.index)
 
 
-def _features(datamodule: CandidateDataModule, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+def _features(datamodule: CtDataModule, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
     """Mean HU and size of the given rows: float32 [N, 2]; crops are read scan by scan."""
     records = datamodule.records.iloc[rows]
     found: npt.NDArray[np.float32] | None = None

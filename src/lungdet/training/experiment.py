@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 
-from lungdet.data.candidates import CandidateDataModule
+from lungdet.data.ct import CtDataModule
 from lungdet.errors import RunError
 from lungdet.evaluation.predictions import write_predictions
 from lungdet.training.baseline import baseline_logits
@@ -27,7 +27,7 @@ PREDICTED_PARTITIONS = ("val", "test")
 class Experiment:
     """The built parts of a run."""
 
-    datamodule: CandidateDataModule
+    datamodule: CtDataModule
     task: pl.LightningModule
     trainer: pl.Trainer
     run: RunDirectory

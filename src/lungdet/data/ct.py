@@ -1,0 +1,339 @@
+"""The DataModule of CT collections: records, split, sampler and loaders of any kind of sample."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader, Sampler
+
+from lungdet.data.augment import CropAugmentation
+from lungdet.data.candidate_dataset import CENTER_COLUMNS, CandidateDataset, make_loader
+from lungdet.data.candidate_records import keep_stored_points
+from lungdet.data.candidates import CandidateSamples
+from lungdet.data.intensity import Window
+from lungdet.data.partitions import Split
+from lungdet.data.sample import SampleSpec
+from lungdet.data.sample_kind import BatchDataset, SampleKind
+from lungdet.data.sampling import EpochSampler, EvaluationSampler, SamplingRule
+from lungdet.data.splits import SplitRule
+from lungdet.errors import ConfigError, RunError, StoreError
+from lungdet.io.luna16 import Luna16
+from lungdet.store.reader import CtStore
+from lungdet.store.schema import CropSize, StoreSpec
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class CtDataModule(LightningDataModule):
+    """Samples of one kind from stored scans, for training, evaluation and for scoring any list of points.
+
+    Workers hand over int16 HU; augmentation (training only) and window happen on the device after the transfer. A
+    collection is a subclass with `scan_paths` and `read_collection`.
+
+    Args:
+        store_path: the preprocessed store.
+        store: what the store has to be like.
+        crop: size of the crops, in voxels or mm.
+        window: from HU to what the network sees.
+        sampling: which training rows an epoch shows.
+        augment: what happens to training crops, None for nothing.
+        split: which patients train, validate and test; None allows `score_points` only.
+        batch_size: samples per step of all processes together, so that one and two devices train alike; must be a
+            multiple of their number. Batches of training are always whole.
+        num_workers: loader processes for each training process.
+        seed: of batch order and augmentation.
+        samples: what a sample is; None stands for candidates.
+
+    Raises:
+        ConfigError: batch_size < 1 or num_workers < 0.
+        StoreError: a crop in mm on a store of native spacing.
+    """
+
+    def __init__(
+        self,
+        *,
+        store_path: Path | str,
+        store: StoreSpec,
+        crop: CropSize,
+        window: Window,
+        sampling: SamplingRule,
+        augment: CropAugmentation | None,
+        split: SplitRule | None,
+        batch_size: int,
+        num_workers: int,
+        seed: int,
+        samples: SampleKind | None,
+    ) -> None:
+        super().__init__()
+        problems = []
+        if batch_size < 1:
+            problems.append(f"data.batch_size={batch_size} must be at least 1")
+        if num_workers < 0:
+            problems.append(f"data.num_workers={num_workers} must be 0 (load in the main process) or more")
+        if problems:
+            raise ConfigError(problems)
+        self.store_path, self.store_spec = Path(store_path), store
+        self.window, self.sampling, self.augment = window, sampling, augment
+        self.split, self.seed = split, seed
+        self.samples: SampleKind = CandidateSamples() if samples is None else samples
+        self.batch_size, self.num_workers = batch_size, num_workers
+        # Here, so that a crop in mm on a store of native spacing is refused before anything runs.
+        self._shape_zyx = crop.shape_zyx(store.spacing_mm)
+        self._store: CtStore | None = None
+        self._collection: Luna16 | None = None
+        self._points: pd.DataFrame | None = None
+        self._records: pd.DataFrame | None = None
+        self._split_result: Split | None = None
+        self._datasets: dict[bool, BatchDataset] = {}
+
+    # -- what a collection says ----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def scan_paths(self) -> dict[str, Path]:
+        """Series UID -> scan file, for preprocessing."""
+
+    @abstractmethod
+    def read_collection(self) -> Luna16:
+        """Tables of the scans on disk."""
+
+    @property
+    @abstractmethod
+    def preprocess_command(self) -> str:
+        """What to type to make the store."""
+
+    # -- what others ask for -------------------------------------------------------------------------------------------
+
+    @property
+    def spec(self) -> SampleSpec:
+        """What a batch looks like after `on_after_batch_transfer`; known before any file is opened."""
+        return self.samples.spec(self._shape_zyx, window=self.window)
+
+    @property
+    def classes(self) -> tuple[str, str]:
+        """Class names in label order, the negative one first."""
+        return self.samples.classes
+
+    @property
+    def store(self) -> CtStore:
+        """The store, opened on first use.
+
+        Raises:
+            StoreError: missing, unfinished or made with other settings.
+        """
+        if self._store is None:
+            self._store = CtStore(self.store_path, expect=self.store_spec, command=self.preprocess_command)
+        return self._store
+
+    @property
+    def collection(self) -> Luna16:
+        """Tables of the scans on disk, read on first use; errors as `read_collection`."""
+        if self._collection is None:
+            self._collection = self.read_collection()
+        return self._collection
+
+    @property
+    def store_fingerprint(self) -> str:
+        """Of everything that decides the store's content."""
+        return self.store.fingerprint
+
+    @property
+    def records(self) -> pd.DataFrame:
+        """One row per candidate (see `make_records`) or point; the row number is `index` in the batches.
+
+        Raises:
+            RunError: before `setup`.
+        """
+        return _after_setup(self._records)
+
+    @property
+    def split_result(self) -> Split:
+        """Which patients are where.
+
+        Raises:
+            RunError: before `setup`, or when points are scored.
+        """
+        return _after_setup(self._split_result)
+
+    @property
+    def fold(self) -> int:
+        """The fold that is tested, -1 for a split without folds."""
+        fold = self.split_result.fold
+        return -1 if fold is None else fold
+
+    @property
+    def train_class_counts(self) -> tuple[int, ...]:
+        """Training candidates of each class, in label order."""
+        labels = self.records["label"].to_numpy()[self._rows("train")]
+        return tuple(np.bincount(labels, minlength=len(self.classes)).tolist())
+
+    def store_problems(self) -> list[str]:
+        """Why the store cannot be used, [] if it can. Cheap: reads metadata only; asked before anything is trained."""
+        try:
+            _ = self.store
+        except StoreError as error:
+            return [str(error)]
+        return []
+
+    def score_points(self, points: pd.DataFrame) -> None:
+        """Let `predict_dataloader` give these points instead of the collection's candidates; no split is needed.
+
+        Args:
+            points: series_uid, center_x_mm, center_y_mm, center_z_mm; other columns are kept. After `setup`, `records`
+                holds those that lie in stored scans.
+        """
+        self._points = points
+        self._records = self._split_result = None
+        self._datasets = {}
+
+    def load_crop(self, row: pd.Series) -> tuple[npt.NDArray[np.int16], tuple[float, float, float], tuple[float, ...]]:
+        """A candidate's voxels for people to look at: as stored, without window or augmentation.
+
+        Args:
+            row: series_uid, center_x_mm, center_y_mm, center_z_mm.
+
+        Returns:
+            int16 [D, H, W] HU, spacing (z, y, x) in mm, nine direction cosines.
+        """
+        uid = str(row["series_uid"])
+        geometry = self.store.geometry(uid)
+        center = [float(row[name]) for name in CENTER_COLUMNS]
+        hu, _ = self.store.crop(uid, center, self._shape_zyx)
+        return hu, geometry.spacing_zyx_mm, geometry.direction
+
+    # -- Lightning -----------------------------------------------------------------------------------------------------
+
+    def prepare_data(self) -> None:
+        """Refuse to start without the store, and let the samples prepare what they need; once per machine.
+
+        Raises:
+            StoreError: with the command that makes the store.
+        """
+        problems = self.store_problems()
+        if problems:
+            raise StoreError("\n".join(problems))
+        if self._points is None:
+            self.samples.prepare(self.collection, store=self.store)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the store and make the records, in every process, once.
+
+        Args:
+            stage: of Lightning; the records are the same in all of them.
+
+        Raises:
+            RunError: no split was given and no points to score.
+            StoreError, TableError, SplitError: see `SampleKind.make_records`.
+        """
+        if self._records is not None:
+            return
+        if self._points is not None:
+            self._records = keep_stored_points(self._points, stored=self.store.series_uids)
+        elif self.split is None:
+            raise RunError(
+                "no split was given: type split=grouped_kfold, or score points (lungdet predict candidates=[...])"
+            )
+        else:
+            self._records, self._split_result = self.samples.make_records(
+                self.collection, store=self.store, rule=self.split
+            )
+            counts = self._records.groupby("partition")["label"].agg(["size", "sum"])
+            logger.info(
+                "%s: %s",
+                self._split_result.rule,
+                "; ".join(f"{name} {row['sum']} {self.classes[1]} of {row['size']}" for name, row in counts.iterrows()),
+            )
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Epochs of `sampling`; the sampler follows Lightning's epoch."""
+        rows = self._rows("train")
+        world_size, rank = self._processes
+        sampler = EpochSampler(
+            self.sampling,
+            rows=rows,
+            labels=self.records["label"].to_numpy(np.int64)[rows],
+            n_records=len(self.records),
+            batch_size=self.batch_size,
+            seed=self.seed,
+            world_size=world_size,
+            rank=rank,
+        )
+        return self._loader(sampler, training=True, batch_size=self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Every validation candidate, in order."""
+        return self._in_order(self._rows("val"))
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Every test candidate, in order."""
+        return self._in_order(self._rows("test"))
+
+    def predict_dataloader(self) -> list[DataLoader[Any]]:
+        """Validation, then test candidates; or the points of `score_points`."""
+        if self._points is not None:
+            return [self._in_order(np.arange(len(self.records)))]
+        return [self.val_dataloader(), self.test_dataloader()]
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """In training, decide how each sample is augmented; the few numbers travel to the device with the batch."""
+        if self.augment is not None and self.trainer is not None and self.trainer.training:
+            batch["augmentation"] = self.augment.draw(
+                batch["draw"].numpy(),
+                seed=self.seed,
+                epoch=self.trainer.current_epoch,
+                spacing_zyx_mm=self._dataset(training=True).spacing_zyx_mm(batch["index"].numpy()),
+            )
+        return batch
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Augment (if decided) and window, on the device: see `SampleKind.finish`."""
+        return self.samples.finish(batch, window=self.window, augment=self.augment, shape_zyx=self._shape_zyx)
+
+    # -- loaders -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _processes(self) -> tuple[int, int]:
+        """Number of training processes, and which of them this is."""
+        return (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
+
+    def _rows(self, partition: str) -> npt.NDArray[np.int64]:
+        return np.flatnonzero(self.records["partition"].to_numpy() == partition)
+
+    def _dataset(self, *, training: bool) -> BatchDataset:
+        if training not in self._datasets:
+            self._datasets[training] = (
+                CandidateDataset(self.store, self.records, shape_zyx=self._shape_zyx)
+                if self._points is not None
+                else self.samples.dataset(self.store, self.records, shape_zyx=self._shape_zyx, training=training)
+            )
+        return self._datasets[training]
+
+    def _in_order(self, rows: npt.NDArray[np.int64]) -> DataLoader[Any]:
+        world_size, rank = self._processes
+        sampler = EvaluationSampler(rows, world_size=world_size, rank=rank, n_records=len(self.records))
+        batch_size = self.samples.evaluation_batch_size(self.batch_size)
+        return self._loader(sampler, training=False, batch_size=-(-batch_size // world_size) * world_size)
+
+    def _loader(self, sampler: Sampler[int], *, training: bool, batch_size: int) -> DataLoader[Any]:
+        return make_loader(
+            self._dataset(training=training),
+            sampler,
+            batch_size=batch_size,
+            world_size=self._processes[0],
+            num_workers=self.num_workers,
+            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+        )
+
+
+def _after_setup(value: T | None) -> T:
+    if value is None:
+        raise RunError("the data are not set up: call setup() first (a Trainer does)")
+    return value

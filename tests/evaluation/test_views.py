@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from lungdet.errors import ScanError, ShapeError
-from lungdet.evaluation.views import View, orthogonal_views
+from lungdet.evaluation.views import View, orthogonal_views, patient_views
 from lungdet.geometry import Geometry
 
 # HU painted on a slab 8 to 13 mm from the centre, on the side of the patient that the letter names (LPS).
@@ -135,3 +135,29 @@ def test_impossible_crops_are_refused() -> None:
         orthogonal_views(np.zeros((4, 4), np.int16), (1, 1, 1), tuple(np.eye(3).ravel()))
     with pytest.raises(ScanError, match="direction must be orthonormal"):
         orthogonal_views(np.zeros((4, 4, 4), np.int16), (1, 1, 1), (1.0,) * 9)
+
+
+@pytest.mark.parametrize("name", DIRECTIONS)
+def test_any_place_of_a_volume_is_the_middle_pixel(name: str) -> None:
+    """HU = 10 x + 3 y - 2 z in world mm is linear, so trilinear samples of it are exact, between voxels too."""
+    grid = Geometry((24, 30, 28), (-3.0, 5.0, 40.0), (0.8, 0.7, 1.9), tuple(DIRECTIONS[name].ravel()))
+    index = np.stack(np.meshgrid(*map(np.arange, grid.shape_zyx), indexing="ij"), -1)
+    world = grid.index_to_world(index)
+    hu = np.round(1000 * (world @ [10.0, 3.0, -2.0])).astype(np.int64)
+    center = grid.index_to_world([10.3, 14.6, 12.9])
+    for view in patient_views(hu, grid, center, reach_xyz_mm=(3.0, 2.0, 1.0), pixel_mm=0.5):
+        rows, columns = view.hu.shape
+        assert view.hu[rows // 2, columns // 2] / 1000 == pytest.approx(center @ [10.0, 3.0, -2.0], abs=0.01)
+        across = {"axial": ("x", "y"), "coronal": ("x", "z"), "sagittal": ("y", "z")}[view.plane]
+        assert (columns, rows) == tuple({"x": 13, "y": 9, "z": 5}[axis] for axis in across)
+        right = {"x": 10.0, "y": 3.0}[across[0]] * 0.5
+        assert view.hu[rows // 2, columns // 2 + 1] - view.hu[rows // 2, columns // 2] == pytest.approx(
+            1000 * right, abs=9
+        )
+
+
+def test_beyond_the_volume_is_air() -> None:
+    grid = Geometry((4, 4, 4), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    axial, _, _ = patient_views(np.zeros((4, 4, 4), np.int16), grid, (0, 0, 0), reach_xyz_mm=(2, 2, 2), pixel_mm=1)
+    assert (axial.hu == 0).sum() == 9
+    assert (axial.hu[:2] == -1024).all()

@@ -145,6 +145,23 @@ class CropAugmentation:
         parts = [slice(first, first + _CPU_PART) for first in range(0, len(hu), _CPU_PART)]
         return torch.cat([self._apply(hu[part], _taken(drawn, part)) for part in parts])
 
+    @torch.no_grad()
+    def move_mask(self, mask: Tensor, drawn: AugmentationDraw) -> Tensor:
+        """Move masks as `apply` moves their volumes; intensities do not matter to them.
+
+        Args:
+            mask: bool [B, 1, D, H, W].
+            drawn: of the same batch, on the same device.
+
+        Returns:
+            bool [B, 1, D, H, W], each voxel that of the nearest one.
+        """
+        if not self._moves:
+            return mask
+        grid = _sampling_grid(drawn["matrix"], mask.shape[2:])
+        moved = F.grid_sample(mask.float(), grid, mode="nearest", padding_mode="border", align_corners=False)
+        return moved > 0.5
+
     def _apply(self, hu: Tensor, drawn: AugmentationDraw) -> Tensor:
         out = hu.float()
         if self._moves:

@@ -16,7 +16,7 @@ LUNG_WINDOW_HU = (-1000.0, 400.0)
 
 # World axes (LPS: 0 = x to the patient's left, 1 = y to the back, 2 = z to the head) that run down and to the right of
 # each picture, with their sign: the patient's right is on the left, the front on top, the head up.
-_PLANES: dict[str, tuple[tuple[int, int], tuple[int, int], tuple[str, str, str, str]]] = {
+PLANES: dict[str, tuple[tuple[int, int], tuple[int, int], tuple[str, str, str, str]]] = {
     "axial": ((1, +1), (0, +1), ("A", "P", "R", "L")),
     "coronal": ((2, -1), (0, +1), ("H", "F", "R", "L")),
     "sagittal": ((2, -1), (1, +1), ("H", "F", "A", "P")),
@@ -77,17 +77,41 @@ def orthogonal_views(
     grid = Geometry((d, h, w), (0.0, 0.0, 0.0), (x, y, z), tuple(direction))
     center_xyz_mm = grid.index_to_world(center_index)
     pixel_mm = float(min(spacing_zyx_mm))
-    reach_mm = _reach_xyz_mm(grid)
+    return patient_views(hu, grid, center_xyz_mm, reach_xyz_mm=_reach_xyz_mm(grid), pixel_mm=pixel_mm, air_hu=air_hu)
 
+
+def patient_views(
+    hu: npt.NDArray[np.integer],
+    grid: Geometry,
+    center_xyz_mm: npt.ArrayLike,
+    *,
+    reach_xyz_mm: npt.ArrayLike,
+    pixel_mm: float,
+    air_hu: float = -1024.0,
+) -> tuple[View, View, View]:
+    """The three standard pictures through any place of a volume, sampled (trilinear) on axes of the patient.
+
+    Args:
+        hu: integers [D, H, W].
+        grid: where its voxels lie.
+        center_xyz_mm: [3], world: the middle pixel of each picture; it need not be a voxel.
+        reach_xyz_mm: [3], how far the pictures go from there along each world axis, to both sides.
+        pixel_mm: side of the pixels.
+        air_hu: what is shown where the volume has no voxels.
+
+    Returns:
+        Axial, coronal, sagittal.
+    """
+    reach_mm = np.asarray(reach_xyz_mm, dtype=np.float64)
     views = []
-    for plane, ((row_axis, row_sign), (column_axis, column_sign), edges) in _PLANES.items():
+    for plane, ((row_axis, row_sign), (column_axis, column_sign), edges) in PLANES.items():
         rows = row_sign * _offsets_mm(reach_mm[row_axis], pixel_mm)
         columns = column_sign * _offsets_mm(reach_mm[column_axis], pixel_mm)
         points = np.zeros((rows.size, columns.size, 3))
         points[..., row_axis] = rows[:, None]
         points[..., column_axis] = columns[None, :]
         # Rounded to a millionth of a voxel: a sample must not fall off the last voxel by a rounding error.
-        index = np.round(grid.world_to_index(points + center_xyz_mm), 6)
+        index = np.round(grid.world_to_index(points + np.asarray(center_xyz_mm)), 6)
         picture = ndimage.map_coordinates(
             hu, np.moveaxis(index, -1, 0), order=1, mode="constant", cval=air_hu, output=np.float32, prefilter=False
         )

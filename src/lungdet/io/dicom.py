@@ -114,6 +114,12 @@ def read_dicom_header(folder: Path, *, series_uid: str | None = None) -> Geometr
     return _volume(folder, series_uid)[1]
 
 
+def dicom_files(folder: Path, *, series_uid: str | None = None) -> tuple[tuple[Path, ...], Geometry]:
+    """The files of the slices that `read_dicom` stacks, in the order of its z axis; same arguments and errors."""
+    slices, geometry = _volume(folder, series_uid)
+    return tuple(item.path for item in slices), geometry
+
+
 def _volume(folder: Path, series_uid: str | None) -> tuple[list[_Slice], Geometry]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks on sloppy values, made when they are first looked at

@@ -114,7 +114,10 @@ class BlobSource:
         center = scan.geometry.index_to_world(position + np.asarray(box.low_zyx))
         best = np.argsort(-score, kind="stable")
         best = best[roundness[best] >= self.minimum_roundness][: self.max_candidates]
-        return Candidates(center, np.asarray(self.diameters_mm)[scale], mean_hu, (score - 300.0) / 75.0).take(best)
+        nothing = np.full(len(score), None, dtype=object)
+        return Candidates(center, np.asarray(self.diameters_mm)[scale], mean_hu, (score - 300.0) / 75.0, nothing).take(
+            best
+        )
 
 
 def levelled(hu: npt.NDArray[np.int16], inside: npt.NDArray[np.bool_]) -> FloatVolume:

@@ -19,7 +19,7 @@ from lungdet.geometry import Geometry
 from lungdet.io.scan import Scan
 from lungdet.pipeline.box import whole_volume
 from lungdet.pipeline.classify import CandidateClassifier
-from lungdet.pipeline.components import Components, erode_once, label, measure
+from lungdet.pipeline.components import Components, cut_out, erode_once, label, measure
 from lungdet.pipeline.crops import CropInput
 from lungdet.pipeline.detections import Detections, detection_table, sigmoid
 from lungdet.pipeline.inference import device_of
@@ -98,8 +98,11 @@ def detect_book(scan: Scan, networks: BookNetworks) -> Detections:
         mask, doubtful = segment_scan(scan, segmenter)
         mask, n_repeated = settle_doubtful(scan, networks.segmenter, mask=mask, doubtful=doubtful)
     with clock.stage("group"):
-        components = measure(label(erode_once(mask)), scan.hu)
+        labels = label(erode_once(mask))
+        components = measure(labels, scan.hu)
         rows, center_xyz_mm = report_centers(components, scan.geometry)
+        regions = cut_out(labels, components, rows, low_zyx=np.zeros(3, dtype=np.int64))
+        del labels
     columns: dict[str, Any] = {
         "diameter_mm": components.diameter_mm(scan.geometry.spacing_zyx_mm)[rows],
         "mean_hu": components.mean_hu[rows],
@@ -114,7 +117,7 @@ def detect_book(scan: Scan, networks: BookNetworks) -> Detections:
         table, rule="maximum", nodule_threshold=NODULE_THRESHOLD, with_malignancy=malignancy is not None
     )
     recipe = {"pipeline": "book", "slices_repeated": n_repeated, "voxels_near_threshold": len(doubtful)}
-    return Detections(table, patient, clock.seconds, recipe)
+    return Detections(table, patient, clock.seconds, recipe, regions=tuple(regions))
 
 
 def segment_scan(scan: Scan, segmenter: SliceSegmenter) -> tuple[BoolArray, npt.NDArray[np.int64]]:

@@ -19,12 +19,14 @@ class Candidates:
         diameter_mm: float64 [N], diameter of the ball of the same volume.
         mean_hu: float64 [N].
         logit: float64 [N], the source's own confidence, not calibrated; it stands where no classifier is given.
+        regions: object [N], the `Region` of each on the source's grid, or None where the source has no voxels to show.
     """
 
     center_xyz_mm: FloatArray
     diameter_mm: FloatArray
     mean_hu: FloatArray
     logit: FloatArray
+    regions: npt.NDArray[np.object_]
 
     def __len__(self) -> int:
         return len(self.center_xyz_mm)

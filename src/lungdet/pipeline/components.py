@@ -8,6 +8,8 @@ import cc3d
 import numpy as np
 import numpy.typing as npt
 
+from lungdet.pipeline.regions import Region
+
 BoolArray = npt.NDArray[np.bool_]
 IndexArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -26,6 +28,7 @@ class Components:
         low_zyx: int64 [N, 3], first voxel of the bounding box.
         high_zyx: int64 [N, 3], last voxel of the bounding box, inclusive.
         score: float64 [N], the largest value of the score image in the component; NaN without one.
+        label: uint32 [N], its number in the volume that was measured.
     """
 
     center_zyx: FloatArray
@@ -34,6 +37,7 @@ class Components:
     low_zyx: IndexArray
     high_zyx: IndexArray
     score: FloatArray
+    label: npt.NDArray[np.uint32]
 
     def __len__(self) -> int:
         return len(self.n_voxels)
@@ -128,11 +132,12 @@ def measure(
         The components in the order of their first voxel.
     """
     flat = np.flatnonzero(labels.ravel())
-    _, first, number = np.unique(labels.ravel()[flat], return_index=True, return_inverse=True)
+    numbers, first, number = np.unique(labels.ravel()[flat], return_index=True, return_inverse=True)
     n = len(first)
     # np.unique sorts by label; rank the labels by their first voxel instead.
     rank = np.empty(n, dtype=np.int64)
-    rank[np.argsort(first)] = np.arange(n)
+    order = np.argsort(first)
+    rank[order] = np.arange(n)
     number = rank[number]
     clipped = np.clip(hu.ravel()[flat], -1000, 1000).astype(np.float64)
     weight = clipped + 1001.0
@@ -149,7 +154,30 @@ def measure(
         best[:] = -np.inf
         np.maximum.at(best, number, score.ravel()[flat].astype(np.float64))
     mean = np.bincount(number, weights=clipped, minlength=n) / counts
-    return Components(center, counts, mean, low, high, best)
+    return Components(center, counts, mean, low, high, best, numbers[order])
+
+
+def cut_out(
+    labels: npt.NDArray[np.uint32], components: Components, rows: npt.NDArray[np.int64], *, low_zyx: IndexArray
+) -> npt.NDArray[np.object_]:
+    """The voxels of some components as regions of the scan.
+
+    Args:
+        labels: what was measured.
+        components: of `labels`.
+        rows: int64 [K], which of them.
+        low_zyx: int64 [3], where the first voxel of `labels` lies in the scan.
+
+    Returns:
+        object [K] of `Region`.
+    """
+    regions = np.empty(len(rows), dtype=object)
+    for n, row in enumerate(rows):
+        low, high = components.low_zyx[row], components.high_zyx[row] + 1
+        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        z, y, x = (low + low_zyx).tolist()
+        regions[n] = Region((z, y, x), labels[box] == components.label[row], "segmentation")
+    return regions
 
 
 def _shifted(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:

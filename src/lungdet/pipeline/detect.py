@@ -15,6 +15,7 @@ from lungdet.pipeline.lungs import Lungs, find_lungs
 from lungdet.pipeline.nms import suppress_neighbours
 from lungdet.pipeline.patient import judge_patient, unjudged_patient
 from lungdet.pipeline.recipe import Recipe
+from lungdet.pipeline.regions import Region, ball
 from lungdet.pipeline.sources import SegmentationSource
 from lungdet.pipeline.timing import StageClock
 from lungdet.store.resample import resample_linear
@@ -70,11 +71,27 @@ def detect(scan: Scan, recipe: Recipe) -> Detections:
         grid = _on_grid(grids, recipe.malignancy.contract.spacing_zyx_mm, clock=clock)
         with clock.stage("malignancy"):
             columns["malignancy_probability"] = sigmoid(recipe.malignancy.logits(grid, found.center_xyz_mm))
-    return _result(scan, recipe, found=found, columns=columns, lungs=lungs, clock=clock)
+    regions = _regions(scan, source_grid, found)
+    return _result(scan, recipe, found=found, columns=columns, regions=regions, lungs=lungs, clock=clock)
+
+
+def _regions(scan: Scan, source_grid: Scan, found: Candidates) -> tuple[Region, ...]:
+    """What was segmented, on the scan's own grid; a ball where the source has nothing to show."""
+    return tuple(
+        ball(scan.geometry, center, diameter) if region is None else region.on_grid(source_grid.geometry, scan.geometry)
+        for region, center, diameter in zip(found.regions, found.center_xyz_mm, found.diameter_mm, strict=True)
+    )
 
 
 def _result(
-    scan: Scan, recipe: Recipe, *, found: Candidates, columns: dict[str, Any], lungs: Lungs, clock: StageClock
+    scan: Scan,
+    recipe: Recipe,
+    *,
+    found: Candidates,
+    columns: dict[str, Any],
+    regions: tuple[Region, ...],
+    lungs: Lungs,
+    clock: StageClock,
 ) -> Detections:
     with clock.stage("measure"):
         columns |= {
@@ -93,7 +110,7 @@ def _result(
     notes = tuple(_notes(scan, recipe, lungs))
     for note in notes:
         _log.warning(note)
-    return Detections(table, patient, clock.seconds, recipe.describe(), notes)
+    return Detections(table, patient, clock.seconds, recipe.describe(), notes, regions)
 
 
 def _on_grid(grids: dict[Spacing | None, Scan], spacing: Spacing | None, *, clock: StageClock) -> Scan:

@@ -27,6 +27,31 @@ class Region:
     mask: BoolArray
     made_by: Literal["segmentation", "ball"]
 
+    def on_grid(self, source: Geometry, target: Geometry) -> Region:
+        """The same voxels on the scan's own grid, each that of the nearest one; at least one stays.
+
+        Args:
+            source: the grid the region lies on, `target.resampled(...)`.
+            target: the scan's.
+        """
+        if source == target:
+            return self
+        low, inside = [], []
+        for first, n, size, own, other in zip(
+            self.low_zyx, self.mask.shape, target.shape_zyx, target.spacing_zyx_mm, source.spacing_zyx_mm, strict=True
+        ):
+            # Corner-aligned: target voxel k lies in source voxel (k + 0.5) * own / other, rounded down.
+            position = ((np.arange(size) + 0.5) * own / other).astype(np.int64) - first
+            within = np.flatnonzero((position >= 0) & (position < n))
+            if len(within) == 0:  # coarser than the region: the voxel that holds its middle
+                within = np.array([min(size - 1, int((first + n / 2) * other / own))])
+            low.append(int(within[0]))
+            inside.append(position[within].clip(0, n - 1))
+        mask = self.mask[np.ix_(*inside)]
+        if not mask.any():
+            mask = np.ones_like(mask)
+        return Region((low[0], low[1], low[2]), mask, self.made_by)
+
     @property
     def slices(self) -> tuple[slice, slice, slice]:
         """To address the region's box in an array of the scan's shape."""

@@ -10,7 +10,7 @@ import numpy as np
 from lungdet.errors import ConfigError
 from lungdet.io.scan import Scan
 from lungdet.pipeline.candidates import Candidates
-from lungdet.pipeline.components import label, label_eroded, measure
+from lungdet.pipeline.components import cut_out, label, label_eroded, measure
 from lungdet.pipeline.lungs import Lungs
 from lungdet.pipeline.segment import Segmenter
 from lungdet.pipeline.timing import StageClock
@@ -108,9 +108,11 @@ class SegmentationSource:
             diameter = components.diameter_mm(scan.geometry.spacing_zyx_mm)
             keep &= diameter >= self.minimum_diameter_mm
             probability = np.clip(components.score, 0.5, _SCORE_STEPS - 0.5) / _SCORE_STEPS
+            rows = np.flatnonzero(keep)
             return Candidates(
-                scan.geometry.index_to_world(center),
-                diameter,
-                components.mean_hu,
-                np.log(probability / (1 - probability)),
-            ).take(keep)
+                scan.geometry.index_to_world(center[rows]),
+                diameter[rows],
+                components.mean_hu[rows],
+                np.log(probability / (1 - probability))[rows],
+                cut_out(labels, components, rows, low_zyx=np.asarray(box.low_zyx)),
+            )

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from lungdet.errors import ScanError
 from lungdet.geometry import Geometry
 from lungdet.io.scan import Scan
+from lungdet.store.resample import resample_nearest
 
 # Half of the finest pixels of LUNA16: a mask that is further off belongs to another scan.
 _TOLERANCE_MM = 0.2
@@ -44,14 +45,7 @@ def read_given_mask(
     if mask.hu.min() < 0 or mask.hu.max() > 255:
         raise ScanError(f"{path}: mask codes from {mask.hu.min()} to {mask.hu.max()}; they must lie in 0..255")
     codes = mask.hu.astype(np.uint8)
-    if target == source:
-        return codes
-    # Corner-aligned, as the scan is resampled: new voxel n covers the old one at (n + 0.5) * step.
-    nearest = [
-        np.minimum(((np.arange(n) + 0.5) * t / s).astype(np.intp), m - 1)
-        for n, t, s, m in zip(target.shape_zyx, target.spacing_zyx_mm, source.spacing_zyx_mm, codes.shape, strict=True)
-    ]
-    return codes[np.ix_(*nearest)]
+    return resample_nearest(codes, source, target)
 
 
 def _rounded(point: npt.NDArray[np.float64]) -> list[float]:

@@ -32,6 +32,7 @@ _ANNOUNCED_TOGETHER = 64
 @dataclass(frozen=True)
 class _Record:
     geometry: Geometry
+    source_geometry: Geometry
     content_hash: str
 
 
@@ -103,6 +104,14 @@ class CtStore:
         """
         return self._record(series_uid).geometry
 
+    def source_geometry(self, series_uid: str) -> Geometry:
+        """Where the voxels of the scan lay before resampling.
+
+        Raises:
+            StoreError: no such series.
+        """
+        return self._record(series_uid).source_geometry
+
     def content_hash(self, series_uid: str) -> str:
         """SHA-256 of the stored HU, for finding the same scan under two names."""
         return self._record(series_uid).content_hash
@@ -144,8 +153,8 @@ class CtStore:
         shape = tuple(int(n) for n in shape_zyx)
         hu = np.full(shape, self.spec.air_hu, np.int16)
         valid = np.zeros(shape, bool)
-        start = _starts([geometry], _points(center_xyz_mm), shape)[0].tolist()
-        low, box = _overlap(start, shape, geometry.shape_zyx)
+        start = crop_starts([geometry], _points(center_xyz_mm), shape)[0].tolist()
+        low, box = crop_overlap(start, shape, geometry.shape_zyx)
         if hu[box].size:
             self._read([_Box(self._array(series_uid, "hu"), low, hu[box])])
             valid[box] = True
@@ -172,7 +181,7 @@ class CtStore:
         """
         shape = tuple(int(n) for n in shape_zyx)
         geometries = [self._record(uid).geometry for uid in series_uids]
-        starts = _starts(geometries, _points(centers_xyz_mm), shape)
+        starts = crop_starts(geometries, _points(centers_xyz_mm), shape)
         wholes = np.array([geometry.shape_zyx for geometry in geometries]).reshape(-1, 3)
         inside = np.all((starts >= 0) & (starts + shape <= wholes), axis=1).tolist()
         if out is None:
@@ -183,7 +192,7 @@ class CtStore:
                 boxes.append(_Box(self._array(uid, "hu"), start, crop))
                 continue
             crop[...] = self.spec.air_hu
-            low, box = _overlap(start, shape, geometries[n].shape_zyx)
+            low, box = crop_overlap(start, shape, geometries[n].shape_zyx)
             if crop[box].size:
                 boxes.append(_Box(self._array(uid, "hu"), low, crop[box]))
         self._read(boxes)
@@ -240,7 +249,11 @@ class CtStore:
             folder = self._folder(series_uid)
             try:
                 attributes = json.loads((folder / "zarr.json").read_text())["attributes"]["lungdet"]
-                record = _Record(Geometry.from_dict(attributes["geometry"]), attributes["content_hash"])
+                record = _Record(
+                    Geometry.from_dict(attributes["geometry"]),
+                    Geometry.from_dict(attributes["source"]["geometry"]),
+                    attributes["content_hash"],
+                )
             except (OSError, ValueError, KeyError) as error:
                 raise StoreError(f"{folder}: damaged ({error}); delete it and preprocess again") from error
             self._records[series_uid] = record
@@ -270,7 +283,7 @@ def _most_open() -> int:
     return OPEN_ARRAYS if soft == resource.RLIM_INFINITY else max(1, min(OPEN_ARRAYS, soft // 2))
 
 
-def _starts(
+def crop_starts(
     geometries: Sequence[Geometry], centers_xyz_mm: npt.NDArray[Any], shape: Sequence[int]
 ) -> npt.NDArray[np.int64]:
     """Index of each crop's first voxel: int64 [N, 3], may be negative."""
@@ -279,7 +292,7 @@ def _starts(
     return starts
 
 
-def _overlap(
+def crop_overlap(
     start: Sequence[int], shape: Sequence[int], whole: Sequence[int]
 ) -> tuple[list[int], tuple[slice, slice, slice]]:
     """The part of a box that lies inside the volume: its first voxel there, and where in the box it goes.

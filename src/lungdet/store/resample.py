@@ -1,7 +1,7 @@
-"""Linear resampling of a CT volume to another spacing: OpenCV slice by slice in the plane, then a blend along z.
+"""Resampling to another spacing: CT linearly (OpenCV in the plane, then a blend along z), codes by the nearest voxel.
 
-Agrees with SimpleITK's linear Resample on the same grid (`Geometry.resampled`, outer corners kept) to 1 HU. There is no
-low-pass filter before downsampling, as there is none in SimpleITK's.
+Linear agrees with SimpleITK's linear Resample on the same grid (`Geometry.resampled`, outer corners kept) to 1 HU.
+There is no low-pass filter before downsampling, as there is none in SimpleITK's.
 """
 
 from __future__ import annotations
@@ -45,6 +45,27 @@ def resample_linear(hu: IntArray, source: Geometry, target: Geometry) -> IntArra
         # Written as int16 by OpenCV, which rounds to the nearest even number as np.rint does.
         cv2.addWeighted(planes[low], 1 - weight, planes[high], weight, 0.0, dst=out[n], dtype=cv2.CV_16S)
     return out
+
+
+def resample_nearest(codes: npt.NDArray[np.uint8], source: Geometry, target: Geometry) -> npt.NDArray[np.uint8]:
+    """Codes on the grid `target = source.resampled(...)`, each voxel that of the nearest old one.
+
+    Args:
+        codes: uint8 [D, H, W] on the grid of `source`.
+        source: where `codes` lies.
+        target: same outer corner and directions, another spacing.
+
+    Returns:
+        uint8 of `target.shape_zyx`.
+    """
+    if target == source:
+        return codes
+    # Corner-aligned, as volumes are: new voxel n covers the old one at (n + 0.5) * step.
+    nearest = [
+        np.minimum(((np.arange(n) + 0.5) * t / s).astype(np.intp), m - 1)
+        for n, t, s, m in zip(target.shape_zyx, target.spacing_zyx_mm, source.spacing_zyx_mm, codes.shape, strict=True)
+    ]
+    return codes[np.ix_(*nearest)]
 
 
 def _plane(image: IntArray, shape: tuple[int, ...], step_y: float, step_x: float) -> npt.NDArray[np.float32]:

@@ -15,7 +15,7 @@ from lungdet.config.nodes import check_nodes
 from lungdet.config.schema import ROOTS
 
 CONF = conf_folder()
-# Groups that `train` composes; each option of each is tried in turn.
+# Groups that `train` or `detect` compose; each option of each is tried in turn.
 OPTIONS = sorted(
     (path.parent.relative_to(CONF).as_posix(), path.stem)
     for path in CONF.glob("*/**/*.yaml")
@@ -33,8 +33,10 @@ def node_problems(cfg: DictConfig) -> list[str]:
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_every_option_composes_into_train_and_fits(group: str, option: str) -> None:
-    assert node_problems(composed("train", f"{group}={option}")) == []
+def test_every_option_composes_and_fits(group: str, option: str) -> None:
+    root = "detect" if group == "pipeline" else "train"
+    overrides = ["input=scan.mhd"] if root == "detect" else []
+    assert node_problems(composed(root, f"{group}={option}", *overrides)) == []
 
 
 @pytest.mark.parametrize("root", sorted(p.stem for p in CONF.glob("*.yaml")))
@@ -44,7 +46,7 @@ def test_every_root_composes_and_has_a_schema(root: str) -> None:
     missing = OmegaConf.missing_keys(cfg)
     if not missing:
         assert node_problems(cfg) == []
-    assert missing <= {"source", "annotations", "seriesuids", "submission", "excluded", "out", "run"}
+    assert missing <= {"source", "annotations", "seriesuids", "submission", "excluded", "out", "run", "input"}
 
 
 @pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda p: str(p.relative_to(CONF)))

@@ -25,6 +25,9 @@ COLUMNS = [
 ]
 
 
+NODULES = pd.DataFrame({"series_uid": ["s4", "s1", "s1", "s4", "s4"]})
+
+
 def collection() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Three patients; a has two series. Candidates in shuffled order."""
     series = pd.DataFrame(
@@ -55,7 +58,7 @@ class ByLetter:
 
 
 def test_records_are_sorted_and_carry_their_patient_and_partition() -> None:
-    records, split = make_records(*collection(), stored=["s1", "s2", "s3", "s4"], rule=ByLetter())
+    records, split = make_records(*collection(), nodules=NODULES, stored=["s1", "s2", "s3", "s4"], rule=ByLetter())
     assert list(records.columns) == COLUMNS
     assert records.index.tolist() == list(range(6))
     assert records["candidate_id"].tolist() == [11, 13, 14, 10, 15, 12]
@@ -69,14 +72,15 @@ def test_records_are_sorted_and_carry_their_patient_and_partition() -> None:
     assert split.rule == "by letter"
 
 
-def test_rule_sees_positives_negatives_series_and_subsets_of_each_patient() -> None:
+def test_rule_sees_nodules_series_and_subsets_of_each_patient() -> None:
+    """Annotated nodules, not candidates: so every kind of sample gets the same split."""
     rule = ByLetter()
-    make_records(*collection(), stored=["s1", "s2", "s3", "s4"], rule=rule)
+    make_records(*collection(), nodules=NODULES, stored=["s1", "s2", "s3", "s4"], rule=rule)
     assert rule.patients.to_dict("list") == {
         "patient_id": ["a", "b", "c"],
         "n_series": [2, 1, 1],
-        "n_positive": [1, 1, 1],
-        "n_negative": [2, 1, 0],
+        "n_positive": [2, 0, 3],
+        "n_negative": [2, 1, 1],
         "subsets": [(0, 1), (2,), (3,)],
     }
 
@@ -84,7 +88,7 @@ def test_rule_sees_positives_negatives_series_and_subsets_of_each_patient() -> N
 def test_candidates_of_scans_that_are_not_stored_are_dropped_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     rule = ByLetter()
     with caplog.at_level(logging.WARNING):
-        records, _ = make_records(*collection(), stored=["s1", "s3", "elsewhere"], rule=rule)
+        records, _ = make_records(*collection(), nodules=NODULES, stored=["s1", "s3", "elsewhere"], rule=rule)
     assert records["series_uid"].tolist() == ["s1", "s1", "s3", "s3"]
     assert rule.patients["patient_id"].tolist() == ["a", "b"]
     assert "2 of 4 scans on disk are in the store; 2 of 6 candidates are left out" in caplog.text
@@ -92,13 +96,13 @@ def test_candidates_of_scans_that_are_not_stored_are_dropped_and_counted(caplog:
 
 def test_complete_store_is_not_talked_about(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        make_records(*collection(), stored=["s1", "s2", "s3", "s4"], rule=ByLetter())
+        make_records(*collection(), nodules=NODULES, stored=["s1", "s2", "s3", "s4"], rule=ByLetter())
     assert caplog.text == ""
 
 
 def test_no_candidate_in_the_store() -> None:
     with pytest.raises(TableError, match=r"none of the 6 candidates .* the 0 stored scans.*data\.store_path="):
-        make_records(*collection(), stored=["elsewhere"], rule=ByLetter())
+        make_records(*collection(), nodules=NODULES, stored=["elsewhere"], rule=ByLetter())
 
 
 def test_rule_that_forgets_a_patient() -> None:
@@ -106,7 +110,7 @@ def test_rule_that_forgets_a_patient() -> None:
         return Split(train=("a",), val=("b",), test=(), rule="forgetful")
 
     with pytest.raises(SplitError, match=r"forgetful does not know 1 patient\(s\): c"):
-        make_records(*collection(), stored=["s1", "s2", "s3", "s4"], rule=forgetful)
+        make_records(*collection(), nodules=NODULES, stored=["s1", "s2", "s3", "s4"], rule=forgetful)
 
 
 def points() -> pd.DataFrame:

@@ -12,7 +12,7 @@ import pytest
 from lungdet.geometry import Geometry
 from lungdet.tasks.intensity_size_baseline import fit_baseline
 from lungdet.training import baseline
-from lungdet.training.baseline import baseline_logits
+from lungdet.training.baseline import DIAMETER_ALONE, MEAN_HU_AND_SIZE, baseline_logits, baseline_name
 
 
 class DrawnStore:
@@ -44,6 +44,7 @@ class DrawnData:
                 "center_y_mm": 0.0,
                 "center_z_mm": 0.0,
                 "label": (x % 2 == 1).astype("int8"),
+                "diameter_mm": np.where(x % 2 == 1, 8.0, np.nan),
                 "partition": np.where(x < 30, "train", np.where(x < 45, "val", "test")),
             }
         )
@@ -86,3 +87,27 @@ def test_nothing_to_score_is_nothing() -> None:
     data: Any = DrawnData()
     data.records["partition"] = "train"
     assert baseline_logits(data, seed=0).isna().all()
+
+
+def test_candidates_and_nodules_have_baselines_of_their_own() -> None:
+    data: Any = DrawnData()
+    assert baseline_name(data.records) == MEAN_HU_AND_SIZE
+    data.records["diameter_mm"] = 5.0
+    assert baseline_name(data.records) == DIAMETER_ALONE
+
+
+def test_where_all_diameters_are_known_they_alone_rank_and_no_voxel_is_read(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    data: Any = DrawnData()
+    data.store = None
+    rng = np.random.default_rng(0)
+    diameter = rng.uniform(4, 12, len(data.records)) + 3 * data.records["label"]
+    data.records["diameter_mm"] = diameter
+    with caplog.at_level("INFO"):
+        logits = baseline_logits(data, seed=0)
+    assert "baseline (diameter alone) fitted on 30 rows" in caplog.text
+    scored = data.records["partition"] != "train"
+    assert logits[scored].argsort().tolist() == diameter[scored].argsort().tolist()
+    probability = 1 / (1 + np.exp(-logits[scored]))
+    assert abs(probability.mean() - 0.5) < 0.1, "half of the training rows are positive"

@@ -80,11 +80,11 @@ def test_predictions_of_several_loaders_are_sorted_and_unique(
     trainer = trainer_in(tmp_path, collector)
     other = DataLoader(torch.utils.data.Subset(tiny_loader.dataset, [5, 3, 3, 9]), batch_size=3)
     trainer.predict(tiny_task, [tiny_loader, other], return_predictions=False)
-    index, logit = collector.results[1]
+    index, logit = (collector.results[1][name] for name in ("index", "logit"))
     assert index.tolist() == [3, 5, 9]
     assert logit.tolist() == [6 / 16, 10 / 16, 18 / 16]
     assert logit.dtype == np.float32
-    assert collector.results[0][0].tolist() == list(range(16))
+    assert collector.results[0]["index"].tolist() == list(range(16))
 
 
 def gather(rank: int, folder: str) -> None:
@@ -96,7 +96,7 @@ def gather(rank: int, folder: str) -> None:
     if rank == 0:  # a loader that only one process has rows of
         collector.on_predict_batch_end(None, None, {"index": rows, "logit": rows * 2.0}, None, 0, 1)  # type: ignore[arg-type]
     collector.on_predict_epoch_end(None, None)  # type: ignore[arg-type]
-    np.savez(f"{folder}/{rank}.npz", index=collector.results[0][0], logit=collector.results[0][1])
+    np.savez(f"{folder}/{rank}.npz", index=collector.results[0]["index"], logit=collector.results[0]["logit"])
     torch.distributed.destroy_process_group()
 
 

@@ -148,5 +148,5 @@ def quiet_known_warnings() -> None:
     # compression or slow disks only), so "consider increasing num_workers" is not advice here.
     warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated.*")
-    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
+    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda", "highdicom"):
         logging.getLogger(name).setLevel(logging.WARNING)

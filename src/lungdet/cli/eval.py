@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BASELINE_NAME = "logistic regression on mean HU and size"
-
 
 def run(cfg: DictConfig) -> None:
     """Evaluate one run directory."""
@@ -27,7 +26,20 @@ def run(cfg: DictConfig) -> None:
 
     cfg = with_absolute_paths(cfg)
     check_config(cfg, root="eval")
+    detections = detection_run(cfg.run, Path(cfg.paths.root))
+    if detections is not None:
+        from lungdet.cli.detection_evaluation import evaluate_again
+
+        evaluate_again(detections)
+        return
     evaluate_run(find_run(cfg.run, Path(cfg.paths.runs), holding="predictions.parquet"), cfg.evaluation)
+
+
+def detection_run(run: str, root: Path) -> Path | None:
+    """The folder of a `lungdet detect` run that a person means by `run`; None for a training run."""
+    from lungdet.cli.scan_results import SETTINGS
+
+    return next((p for p in (Path(run).expanduser(), root / run) if (p / SETTINGS).is_file()), None)
 
 
 def evaluate_run(run_directory: RunDirectory, evaluation: DictConfig, *, datamodule: Any = None) -> None:
@@ -42,11 +54,20 @@ def evaluate_run(run_directory: RunDirectory, evaluation: DictConfig, *, datamod
     import pandas as pd
 
     from lungdet.evaluation.classification import evaluate_classification
+    from lungdet.evaluation.mask_predictions import holds_masks
     from lungdet.evaluation.predictions import read_predictions
     from lungdet.evaluation.report import write_report
+    from lungdet.evaluation.wording import CANDIDATES, nodules
+    from lungdet.training.baseline import baseline_name
 
+    if holds_masks(run_directory.predictions):
+        evaluate_mask_run(run_directory, evaluation)
+        return
+    provenance = run_directory.read_provenance()
     predictions = read_predictions(run_directory.predictions)
-    baselines = {BASELINE_NAME: read_predictions(run_directory.baseline)} if run_directory.baseline.is_file() else None
+    name = provenance.get("baseline", baseline_name(predictions))
+    baselines = {name: read_predictions(run_directory.baseline)} if run_directory.baseline.is_file() else None
+    rule = provenance.get("label_rule")
     history = pd.read_csv(run_directory.history) if run_directory.history.is_file() else None
     no_pictures_because = ""
     if datamodule is None:
@@ -54,7 +75,8 @@ def evaluate_run(run_directory: RunDirectory, evaluation: DictConfig, *, datamod
     report = evaluate_classification(
         predictions,
         title=run_directory.path.name,
-        provenance=run_directory.read_provenance(),
+        provenance=provenance,
+        wording=CANDIDATES if rule is None else nodules(tuple(provenance["classes"]), rule),
         baselines=baselines,
         history=history,
         load_crop=None if datamodule is None else datamodule.load_crop,
@@ -64,6 +86,27 @@ def evaluate_run(run_directory: RunDirectory, evaluation: DictConfig, *, datamod
         n_gallery=evaluation.n_gallery,
     )
     write_report(report, run_directory.path)
+
+
+def evaluate_mask_run(run_directory: RunDirectory, evaluation: DictConfig) -> None:
+    """The same of a segmentation run; needs no scans."""
+    import pandas as pd
+
+    from lungdet.evaluation.mask_predictions import read_mask_predictions
+    from lungdet.evaluation.mask_report import write_mask_report
+    from lungdet.evaluation.masks import evaluate_masks
+
+    readers = run_directory.readers
+    report = evaluate_masks(
+        read_mask_predictions(run_directory.predictions),
+        title=run_directory.path.name,
+        provenance=run_directory.read_provenance(),
+        ceiling=json.loads(readers.read_text()) if readers.is_file() else None,
+        history=pd.read_csv(run_directory.history) if run_directory.history.is_file() else None,
+        n_resamples=evaluation.n_resamples,
+        seed=evaluation.seed,
+    )
+    write_mask_report(report, run_directory.path)
 
 
 def open_data(run_directory: RunDirectory) -> tuple[CtDataModule | None, str]:

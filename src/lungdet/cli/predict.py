@@ -81,8 +81,8 @@ def score_points(cfg: DictConfig, trained: DictConfig, run_directory: RunDirecto
     checkpoint = run_directory.checkpoint(cfg.checkpoint)
     trainer.predict(task, datamodule=datamodule, ckpt_path=checkpoint, return_predictions=False, weights_only=True)
     if trainer.is_global_zero:
-        index, logit = collector.results[0]
-        write_points(datamodule.records.loc[index].assign(logit=logit), cfg.out)
+        scored = collector.results[0]
+        write_points(datamodule.records.loc[scored["index"]].assign(logit=scored["logit"]), cfg.out)
 
 
 def read_points(files: list[str]) -> pd.DataFrame:

@@ -28,18 +28,21 @@ def run(cfg: DictConfig) -> float:
     from hydra.core.hydra_config import HydraConfig
 
     from lungdet.cli.eval import evaluate_run
+    from lungdet.cli.initial_weights import with_initial_weights
     from lungdet.config import check_config
     from lungdet.training.run_directory import RunDirectory
 
     cfg = with_absolute_paths(cfg)
+    run_directory = RunDirectory(Path(HydraConfig.get().runtime.output_dir).resolve())
+    resumed = resume_checkpoint(cfg, run_directory)
+    cfg = with_initial_weights(cfg, resumed=resumed)
     check_config(cfg, root="train")
     propose_bf16(cfg)
-    run_directory = RunDirectory(Path(HydraConfig.get().runtime.output_dir).resolve())
     experiment = build_experiment(cfg, run_directory)
     if experiment.trainer.is_global_zero:
         OmegaConf.save(cfg, run_directory.config)
         run_directory.overrides.write_text("\n".join(HydraConfig.get().overrides.task) + "\n")
-    experiment.fit(resume_checkpoint(cfg, run_directory))
+    experiment.fit(resumed)
     checkpoint_callback = experiment.trainer.checkpoint_callback
     chosen = getattr(checkpoint_callback, "best_model_path", "") or getattr(checkpoint_callback, "last_model_path", "")
     if not chosen:

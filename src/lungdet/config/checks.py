@@ -22,6 +22,8 @@ from lungdet.errors import ConfigError
 PROVIDED: Mapping[str, Collection[str]] = {
     "data": ("split", "seed"),
     "model": ("optim", "scheduler"),
+    "pipeline.segmentation": ("segmenter",),
+    "pipeline.recipe": ("source",),
     "logger.*": ("save_dir",),
     "trainer": ("callbacks", "logger", "default_root_dir"),
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 Node = Mapping[str, Any]
 
@@ -104,6 +104,18 @@ class ImportWeightsConfig:
 
 
 @dataclass(frozen=True)
+class ExportConfig:
+    """`lungdet export`."""
+
+    paths: Paths
+    run: str
+    checkpoint: str
+    out: str
+    name: str | None
+    formats: str | list[str]
+
+
+@dataclass(frozen=True)
 class BenchConfig:
     """`lungdet bench`."""
 
@@ -131,6 +143,84 @@ class FrocConfig:
     allow_foreign_series: bool
 
 
+@dataclass(frozen=True)
+class MinePool:
+    """What `lungdet mine` scores."""
+
+    background_per_scan: int
+    minimum_distance_mm: float
+    avoid_excluded: bool
+    candidates: bool
+
+
+@dataclass(frozen=True)
+class MineKeep:
+    """What it keeps of each scan."""
+
+    per_scan: int
+    minimum_probability: float
+    suppression_mm: float
+
+
+@dataclass(frozen=True)
+class MineConfig:
+    """`lungdet mine`."""
+
+    paths: Paths
+    run: str
+    checkpoint: str
+    out: str | None
+    seed: int
+    pool: MinePool
+    keep: MineKeep
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["fp32", "bf16", "auto"]
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The steps of `lungdet detect`."""
+
+    name: Literal["default", "book"]
+    segmentation: Node | None
+    blobs: Node | None
+    recipe: Node | None
+    inference: Node | None
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Trained networks that `lungdet detect` uses; a list is an ensemble."""
+
+    segmentation: str | list[str] | None
+    classifier: str | list[str] | None
+    malignancy: str | list[str] | None
+    checkpoint: str
+
+
+@dataclass(frozen=True)
+class DetectConfig:
+    """`lungdet detect`."""
+
+    paths: Paths
+    pipeline: Pipeline
+    input: str
+    out: str
+    outputs: str | list[str]
+    networks: Networks
+    with_book: bool
+    only: str | None
+    annotations: str | None
+    excluded: str | None
+    n_bootstraps: int
+    seed: int
+    n_shown: int
+    dicom_probability: float
+    device: Literal["auto", "cpu", "cuda"]
+    overwrite: bool
+
+
 ROOTS: Mapping[str, type] = {
     "train": TrainConfig,
     "eval": EvalConfig,
@@ -138,6 +228,9 @@ ROOTS: Mapping[str, type] = {
     "preprocess": PreprocessConfig,
     "phantom": PhantomConfig,
     "import_weights": ImportWeightsConfig,
+    "export": ExportConfig,
     "bench": BenchConfig,
     "froc": FrocConfig,
+    "mine": MineConfig,
+    "detect": DetectConfig,
 }

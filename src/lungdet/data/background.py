@@ -40,33 +40,36 @@ class Spheres:
     center_xyz_mm: FloatArray
     radius_mm: FloatArray
 
-    def are_near(self, points_xyz_mm: FloatArray, *, distance_mm: float) -> BoolArray:
-        """Which points lie at most `distance_mm` from the surface of a sphere, or inside one: bool [M]."""
-        near = np.zeros(len(points_xyz_mm), dtype=bool)
+    def contain(self, points_xyz_mm: FloatArray) -> BoolArray:
+        """Which of the points (float64 [M, 3]) lie in a sphere or on its surface: bool [M]."""
+        inside = np.zeros(len(points_xyz_mm), dtype=bool)
         for center, radius in zip(self.center_xyz_mm, self.radius_mm, strict=True):
-            apart = np.linalg.norm(points_xyz_mm - center, axis=1)
-            near |= apart <= radius + distance_mm + _ROUNDING_MM
-        return near
+            inside |= np.linalg.norm(points_xyz_mm - center, axis=1) <= radius + _ROUNDING_MM
+        return inside
 
 
 NO_SPHERES = Spheres(np.empty((0, 3)), np.empty(0))
 
 
-def findings_of(collection: Luna16, *, excluded: bool) -> dict[str, Spheres]:
-    """The spheres of each series that background must keep away from.
+def places_to_avoid(collection: Luna16, *, minimum_distance_mm: float, excluded: bool) -> dict[str, Spheres]:
+    """The spheres of each series that no background may lie in.
 
     Args:
         collection: its annotations count; so do positive candidates without an annotation, as points.
-        excluded: also the irrelevant findings of annotations_excluded.csv, where the collection has that table.
+        minimum_distance_mm: from the surface of these.
+        excluded: also the irrelevant findings of annotations_excluded.csv, where the collection has that table, without
+            a distance: the challenge does not count marks in them, one beside them it does.
 
     Returns:
-        Series UID -> spheres; series without findings are missing.
+        Series UID -> spheres, enlarged by the distance; series without any are missing.
     """
     annotated = collection.annotations
-    tables = [annotated[["series_uid", *CENTER_COLUMNS]].assign(radius_mm=annotated["diameter_mm"] / 2)]
+    reach = annotated["diameter_mm"] / 2 + minimum_distance_mm
+    tables = [annotated[["series_uid", *CENTER_COLUMNS]].assign(radius_mm=reach)]
     if collection.candidates is not None:
         alone = collection.candidates["is_nodule"] & (collection.candidates["annotation_row"] < 0)
-        tables.append(collection.candidates.loc[alone, ["series_uid", *CENTER_COLUMNS]].assign(radius_mm=0.0))
+        points = collection.candidates.loc[alone, ["series_uid", *CENTER_COLUMNS]]
+        tables.append(points.assign(radius_mm=float(minimum_distance_mm)))
     if excluded:
         given = collection.excluded["diameter_mm"]
         diameter = given.where(given >= 0, UNKNOWN_DIAMETER_MM)
@@ -121,10 +124,9 @@ def draw_background(
     *,
     per_scan: int,
     avoid: Mapping[str, Spheres],
-    minimum_distance_mm: float,
     seed: int,
 ) -> pd.DataFrame:
-    """`draw_in_lung` of several scans as one table.
+    """`draw_in_lung` of several scans as one table, outside the spheres of `avoid` (see `places_to_avoid`).
 
     Scans with fewer places than asked for, or none, are named in one warning.
 
@@ -133,14 +135,8 @@ def draw_background(
     """
     tables, short = [], []
     for uid in series_uids:
-        centers = draw_in_lung(
-            store,
-            uid,
-            n=per_scan,
-            avoid=avoid.get(uid, NO_SPHERES),
-            minimum_distance_mm=minimum_distance_mm,
-            seed=seed,
-        )
+        spheres = avoid.get(uid, NO_SPHERES)
+        centers = draw_in_lung(store, uid, n=per_scan, avoid=spheres, minimum_distance_mm=0.0, seed=seed)
         if len(centers) < per_scan:
             short.append(f"{uid} ({len(centers)})")
         tables.append(pd.DataFrame(centers, columns=CENTER_COLUMNS).assign(series_uid=uid))

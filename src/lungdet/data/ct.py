@@ -1,27 +1,29 @@
-"""The DataModule of CT collections: records, split, sampler and loaders of any kind of sample."""
+"""The DataModule of CT collections: records and split of any kind of sample."""
 
 from __future__ import annotations
 
 import logging
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from lungdet.data.augment import CropAugmentation
-from lungdet.data.candidate_dataset import CENTER_COLUMNS, CandidateDataset, make_loader
+from lungdet.data.candidate_dataset import CENTER_COLUMNS, CandidateDataset
 from lungdet.data.candidate_records import keep_stored_points
 from lungdet.data.candidates import CandidateSamples
+from lungdet.data.extra_negatives import ExtraNegatives
 from lungdet.data.intensity import Window
+from lungdet.data.partition_loaders import PartitionLoaders
 from lungdet.data.partitions import Split
 from lungdet.data.sample import SampleSpec
 from lungdet.data.sample_kind import BatchDataset, SampleKind
-from lungdet.data.sampling import EpochSampler, EvaluationSampler, SamplingRule
+from lungdet.data.sampling import SamplingRule
 from lungdet.data.splits import SplitRule
 from lungdet.errors import ConfigError, RunError, StoreError
 from lungdet.io.luna16 import Luna16
@@ -33,7 +35,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-class CtDataModule(LightningDataModule):
+class CtDataModule(PartitionLoaders):
     """Samples of one kind from stored scans, for training, evaluation and for scoring any list of points.
 
     Workers hand over int16 HU; augmentation (training only) and window happen on the device after the transfer. A
@@ -52,9 +54,12 @@ class CtDataModule(LightningDataModule):
         num_workers: loader processes for each training process.
         seed: of batch order and augmentation.
         samples: what a sample is; None stands for candidates.
+        extra_negatives: tables of `lungdet mine`, or others in the challenge's format, that join the training
+            candidates (`lungdet.data.extra_negatives`).
+        extra_negatives_share: the part of the training negatives that they are to be; None shows each row once.
 
     Raises:
-        ConfigError: batch_size < 1 or num_workers < 0.
+        ConfigError: batch_size < 1, num_workers < 0, or extra negatives for samples that are not candidates.
         StoreError: a crop in mm on a store of native spacing.
     """
 
@@ -72,20 +77,23 @@ class CtDataModule(LightningDataModule):
         num_workers: int,
         seed: int,
         samples: SampleKind | None,
+        extra_negatives: str | Sequence[str] | None = None,
+        extra_negatives_share: float | None = None,
     ) -> None:
-        super().__init__()
-        problems = []
-        if batch_size < 1:
-            problems.append(f"data.batch_size={batch_size} must be at least 1")
-        if num_workers < 0:
-            problems.append(f"data.num_workers={num_workers} must be 0 (load in the main process) or more")
-        if problems:
-            raise ConfigError(problems)
+        super().__init__(sampling=sampling, batch_size=batch_size, num_workers=num_workers, seed=seed)
         self.store_path, self.store_spec = Path(store_path), store
-        self.window, self.sampling, self.augment = window, sampling, augment
-        self.split, self.seed = split, seed
+        self.window, self.augment, self.split = window, augment, split
         self.samples: SampleKind = CandidateSamples() if samples is None else samples
-        self.batch_size, self.num_workers = batch_size, num_workers
+        self.extra_negatives = None
+        if extra_negatives:
+            if not isinstance(self.samples, CandidateSamples):
+                raise ConfigError(
+                    [
+                        f"data.extra_negatives is for data/samples=candidates, not for {type(self.samples).__name__}; "
+                        "type data.extra_negatives=null"
+                    ]
+                )
+            self.extra_negatives = ExtraNegatives(extra_negatives, share=extra_negatives_share)
         # Here, so that a crop in mm on a store of native spacing is refused before anything runs.
         self._shape_zyx = crop.shape_zyx(store.spacing_mm)
         self._store: CtStore | None = None
@@ -243,38 +251,18 @@ class CtDataModule(LightningDataModule):
             )
         else:
             self._records, self._split_result = self.samples.make_records(
-                self.collection, store=self.store, rule=self.split
+                self.collection, store=self.store, rule=self.split, shape_zyx=self._shape_zyx
             )
+            if self.extra_negatives is not None:
+                self._records = self.extra_negatives.added_to(
+                    self._records, collection=self.collection, split=self._split_result, stored=self.store.series_uids
+                )
             counts = self._records.groupby("partition")["label"].agg(["size", "sum"])
             logger.info(
                 "%s: %s",
                 self._split_result.rule,
                 "; ".join(f"{name} {row['sum']} {self.classes[1]} of {row['size']}" for name, row in counts.iterrows()),
             )
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Epochs of `sampling`; the sampler follows Lightning's epoch."""
-        rows = self._rows("train")
-        world_size, rank = self._processes
-        sampler = EpochSampler(
-            self.sampling,
-            rows=rows,
-            labels=self.records["label"].to_numpy(np.int64)[rows],
-            n_records=len(self.records),
-            batch_size=self.batch_size,
-            seed=self.seed,
-            world_size=world_size,
-            rank=rank,
-        )
-        return self._loader(sampler, training=True, batch_size=self.batch_size)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Every validation candidate, in order."""
-        return self._in_order(self._rows("val"))
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        """Every test candidate, in order."""
-        return self._in_order(self._rows("test"))
 
     def predict_dataloader(self) -> list[DataLoader[Any]]:
         """Validation, then test candidates; or the points of `score_points`."""
@@ -297,16 +285,6 @@ class CtDataModule(LightningDataModule):
         """Augment (if decided) and window, on the device: see `SampleKind.finish`."""
         return self.samples.finish(batch, window=self.window, augment=self.augment, shape_zyx=self._shape_zyx)
 
-    # -- loaders -------------------------------------------------------------------------------------------------------
-
-    @property
-    def _processes(self) -> tuple[int, int]:
-        """Number of training processes, and which of them this is."""
-        return (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
-
-    def _rows(self, partition: str) -> npt.NDArray[np.int64]:
-        return np.flatnonzero(self.records["partition"].to_numpy() == partition)
-
     def _dataset(self, *, training: bool) -> BatchDataset:
         if training not in self._datasets:
             self._datasets[training] = (
@@ -316,21 +294,14 @@ class CtDataModule(LightningDataModule):
             )
         return self._datasets[training]
 
-    def _in_order(self, rows: npt.NDArray[np.int64]) -> DataLoader[Any]:
-        world_size, rank = self._processes
-        sampler = EvaluationSampler(rows, world_size=world_size, rank=rank, n_records=len(self.records))
-        batch_size = self.samples.evaluation_batch_size(self.batch_size)
-        return self._loader(sampler, training=False, batch_size=-(-batch_size // world_size) * world_size)
+    def _evaluation_batch_size(self) -> int:
+        return self.samples.evaluation_batch_size(self.batch_size)
 
-    def _loader(self, sampler: Sampler[int], *, training: bool, batch_size: int) -> DataLoader[Any]:
-        return make_loader(
-            self._dataset(training=training),
-            sampler,
-            batch_size=batch_size,
-            world_size=self._processes[0],
-            num_workers=self.num_workers,
-            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
-        )
+    def _shown_rows(self) -> npt.NDArray[np.int64]:
+        rows = self._rows("train")
+        if self.extra_negatives is None:
+            return rows
+        return self.extra_negatives.shown(rows, self.records["label"].to_numpy(np.int64)[rows])
 
 
 def _after_setup(value: T | None) -> T:

@@ -22,8 +22,8 @@ class Luna16DataModule(CtDataModule):
         root: holds subset0, subset1, ... and the CSV files.
         candidates_file: name of the candidate table; None prefers candidates_V2.csv over candidates.csv.
         subsets: numbers of the subset folders to use; None takes those on disk.
-        store_path, store, crop, window, sampling, augment, split, batch_size, num_workers, seed, samples:
-            see `CtDataModule`.
+        store_path, store, crop, window, sampling, augment, split, batch_size, num_workers, seed, samples,
+            extra_negatives, extra_negatives_share: see `CtDataModule`.
     """
 
     def __init__(
@@ -43,6 +43,8 @@ class Luna16DataModule(CtDataModule):
         samples: SampleKind | None = None,
         candidates_file: str | None = None,
         subsets: Sequence[int] | None = None,
+        extra_negatives: str | Sequence[str] | None = None,
+        extra_negatives_share: float | None = None,
     ) -> None:
         super().__init__(
             store_path=store_path,
@@ -56,6 +58,8 @@ class Luna16DataModule(CtDataModule):
             num_workers=num_workers,
             seed=seed,
             samples=samples,
+            extra_negatives=extra_negatives,
+            extra_negatives_share=extra_negatives_share,
         )
         self.root, self.candidates_file = Path(root), candidates_file
         self.subsets = None if subsets is None else tuple(int(number) for number in subsets)

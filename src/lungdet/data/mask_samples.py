@@ -11,10 +11,11 @@ import pandas as pd
 from lungdet.data.augment import CropAugmentation
 from lungdet.data.background import Spheres, draw_in_lung
 from lungdet.data.candidate_dataset import CENTER_COLUMNS, CandidateDataset
+from lungdet.data.candidate_records import split_patients
 from lungdet.data.intensity import Window
 from lungdet.data.mask_dataset import MaskCropDataset, MaskTileDataset, RawMaskBatch, Shape
 from lungdet.data.mask_targets import MaskTargets
-from lungdet.data.partitions import Split, patient_table
+from lungdet.data.partitions import Split
 from lungdet.data.sample import MaskBatch, SampleSpec
 from lungdet.data.sample_kind import BatchDataset
 from lungdet.data.splits import SplitRule
@@ -108,8 +109,7 @@ class MaskSamples:
                 f"{len(series)} stored scans of this collection; preprocess its scans first"
             )
         self._nodules = nodules
-        counts = nodules["series_uid"].value_counts()
-        split = rule(patient_table(series, n_positive=counts, n_negative=counts * 0))
+        split = split_patients(series, collection.annotations, rule=rule)
         partition = dict(zip(series["series_uid"], split.partition_of(series["patient_id"].astype(str)), strict=True))
         by_series = dict(iter(nodules.groupby("series_uid")))
         tables = []

@@ -38,7 +38,7 @@ class PhantomDataModule(Luna16DataModule):
         cohort: what is simulated.
         root: where the scans and tables go.
         store_path, store, crop, window, sampling, augment, split, batch_size, num_workers, seed, samples,
-            candidates_file, subsets: see `Luna16DataModule`.
+            candidates_file, subsets, extra_negatives, extra_negatives_share: see `Luna16DataModule`.
     """
 
     def __init__(
@@ -59,6 +59,8 @@ class PhantomDataModule(Luna16DataModule):
         samples: SampleKind | None = None,
         candidates_file: str | None = None,
         subsets: Sequence[int] | None = None,
+        extra_negatives: str | Sequence[str] | None = None,
+        extra_negatives_share: float | None = None,
     ) -> None:
         super().__init__(
             root=root,
@@ -75,6 +77,8 @@ class PhantomDataModule(Luna16DataModule):
             samples=samples,
             candidates_file=candidates_file,
             subsets=subsets,
+            extra_negatives=extra_negatives,
+            extra_negatives_share=extra_negatives_share,
         )
         self.cohort = cohort
         self._prepared = False

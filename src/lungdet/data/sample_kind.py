@@ -56,7 +56,9 @@ class SampleKind(Protocol):
         """Write what the samples need besides the store; once per machine, before `make_records`."""
         ...
 
-    def make_records(self, collection: Luna16, *, store: CtStore, rule: SplitRule) -> tuple[pd.DataFrame, Split]:
+    def make_records(
+        self, collection: Luna16, *, store: CtStore, rule: SplitRule, shape_zyx: tuple[int, int, int]
+    ) -> tuple[pd.DataFrame, Split]:
         """One row a sample, and the split; columns as `lungdet.data.candidate_records.make_records` at least."""
         ...
 
@@ -95,9 +97,17 @@ class PointSamples:
     def prepare(self, collection: Luna16, *, store: CtStore) -> None:
         """The store is all that is needed."""
 
-    def make_records(self, collection: Luna16, *, store: CtStore, rule: SplitRule) -> tuple[pd.DataFrame, Split]:
+    def make_records(
+        self, collection: Luna16, *, store: CtStore, rule: SplitRule, shape_zyx: tuple[int, int, int]
+    ) -> tuple[pd.DataFrame, Split]:
         """See `lungdet.data.candidate_records.make_records`."""
-        return make_records(collection.series, self.points(collection), stored=store.series_uids, rule=rule)
+        return make_records(
+            collection.series,
+            self.points(collection),
+            nodules=collection.annotations,
+            stored=store.series_uids,
+            rule=rule,
+        )
 
     def dataset(
         self, store: CtStore, records: pd.DataFrame, *, shape_zyx: tuple[int, int, int], training: bool

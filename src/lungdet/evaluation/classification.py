@@ -1,4 +1,6 @@
-"""Predictions of a candidate classifier -> every number of its report. No model, no pixels but those handed in."""
+"""Predictions of a classifier of candidates or nodules -> every number of its report. No model, and no pixels but
+those handed in.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,6 @@ import dataclasses
 import logging
 import math
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,16 +28,14 @@ from lungdet.evaluation.results import (
     Counts,
     OperatingPoint,
     Ranking,
-    SizeClass,
 )
+from lungdet.evaluation.sizes import SIZE_TOLERANCE, by_size, size_matched
 from lungdet.evaluation.thresholds import Threshold, choose_thresholds
+from lungdet.evaluation.wording import CANDIDATES, Wording
 from lungdet.metrics.calibration import brier_score, expected_calibration_error, reliability_curve
 from lungdet.metrics.ranking import auroc, average_precision, under_patient_weights
 
 logger = logging.getLogger(__name__)
-
-# LUNA16's diameter classes; a class holds its lower bound.
-SIZE_EDGES_MM = (3.0, 6.0, 10.0, 20.0, 30.0, math.inf)
 
 _AREAS = {"auroc": auroc, "average_precision": average_precision}
 
@@ -46,6 +45,7 @@ def evaluate_classification(
     *,
     title: str,
     provenance: Mapping[str, Any],
+    wording: Wording = CANDIDATES,
     baselines: Mapping[str, pd.DataFrame] | None = None,
     load_crop: CropLoader | None = None,
     no_pictures_because: str = "no CT pixels were handed to the evaluation",
@@ -53,6 +53,7 @@ def evaluate_classification(
     n_resamples: int = 1000,
     seed: int = 0,
     n_gallery: int = 6,
+    size_tolerance: float = SIZE_TOLERANCE,
 ) -> ClassificationReport:
     """Compute everything a classification report shows.
 
@@ -63,6 +64,7 @@ def evaluate_classification(
         predictions: see `check_predictions`.
         title: headline of the report.
         provenance: what to show about the origin: run, split hash, store fingerprint, git commit, versions, ...
+        wording: what rows and classes are called, and the rule behind the labels.
         baselines: name -> predictions of simpler methods on the same candidates.
         load_crop: row of the table -> (int16 HU [D, H, W], spacing_zyx_mm, direction) for the galleries.
         no_pictures_because: what the report says when `load_crop` is None.
@@ -71,6 +73,7 @@ def evaluate_classification(
         n_resamples: patient-bootstrap resamples behind each interval.
         seed: of the resampling.
         n_gallery: candidates per gallery.
+        size_tolerance: which pairs count as of one size, see `SizeMatchedPairs`.
 
     Raises:
         TableError: no rows at all, a table that `check_predictions` refuses, or a baseline on other candidates.
@@ -84,7 +87,7 @@ def evaluate_classification(
     draws = {name: PatientDraws(part["patient_id"], n_resamples=n_resamples, seed=seed) for name, part in parts.items()}
     if "model" in (baselines or {}):
         raise TableError("a baseline cannot be called 'model', the name of what is evaluated; give it another")
-    logger.info("evaluating %d candidates, %d resamples", len(table), n_resamples)
+    logger.info("evaluating %d %s, %d resamples", len(table), wording.items, n_resamples)
 
     samples = {name: _resampled_areas(part, draws[name]) for name, part in parts.items()}
     thresholds = choose_thresholds(parts["val"]["label"], parts["val"]["logit"])
@@ -94,10 +97,12 @@ def evaluate_classification(
         name: _matching(check_predictions(baseline, source=f"baseline '{name}'"), table, name)
         for name, baseline in (baselines or {}).items()
     }
+    others = {name: other[other["partition"] == partition].reset_index(drop=True) for name, other in compared.items()}
 
     report = ClassificationReport(
         title=title,
         provenance=dict(provenance),
+        wording=wording,
         partition=partition,
         n_resamples=n_resamples,
         seed=seed,
@@ -107,14 +112,18 @@ def evaluate_classification(
         ranking={name: _ranking(part, draws[name], samples[name]) for name, part in parts.items()},
         operating_points=points,
         calibration={name: _calibration(part) for name, part in parts.items()},
-        by_size=_by_size(here, draws[partition], points),
+        by_size=by_size(here, draws[partition], points, wording=wording),
+        size_matched=size_matched(here, others, draws[partition], tolerance=size_tolerance),
         baselines=tuple(
-            _comparison(name, other[other["partition"] == partition], here, draws[partition], samples[partition])
-            for name, other in compared.items()
+            _comparison(name, other, here, draws[partition], samples[partition]) for name, other in others.items()
         ),
         findings=(),
         galleries=build_galleries(
-            here, threshold_logit=points[headline].threshold.logit, n=n_gallery, load_crop=load_crop
+            here,
+            threshold_logit=points[headline].threshold.logit,
+            n=n_gallery,
+            load_crop=load_crop,
+            wording=wording,
         ),
         pictures_left_out="" if load_crop is not None else no_pictures_because,
         curves=ranking_curves({"model": table, **compared}),
@@ -190,38 +199,6 @@ def _calibration(part: pd.DataFrame) -> Calibration:
         mean_probability=float(probability.mean()) if probability.size else math.nan,
         bins=bins.loc[bins["n_rows"] > 0].reset_index(drop=True),
     )
-
-
-def _by_size(here: pd.DataFrame, draws: PatientDraws, points: Mapping[str, OperatingPoint]) -> tuple[SizeClass, ...]:
-    label, logit = here["label"].to_numpy(), here["logit"].to_numpy(dtype=np.float64)
-    diameter = here["diameter_mm"].to_numpy()
-    positive = label == 1
-    classes = [
-        (f"{low:g}-{high:g} mm" if math.isfinite(high) else f">= {low:g} mm", (diameter >= low) & (diameter < high))
-        for low, high in pairwise(SIZE_EDGES_MM)
-    ]
-    # LUNA16 has neither; other collections may.
-    rare = [("< 3 mm", diameter < SIZE_EDGES_MM[0]), ("unknown", np.isnan(diameter))]
-    classes += [(name, member) for name, member in rare if (member & positive).any()]
-
-    rows = []
-    for name, member in classes:
-        chosen = member & positive
-        n = int(np.count_nonzero(chosen))
-        area = Estimate(math.nan, reason="no nodule of this size" if not n else "no negatives")
-        if n and not positive.all():
-            keep = chosen | ~positive
-            resampled = under_patient_weights(
-                label[keep], logit[keep], draws.patient[keep], weights=draws.weights, metrics=["auroc"]
-            )
-            area = draws.area(auroc(label[keep], logit[keep]), resampled.samples["auroc"], label=chosen.astype(np.int8))
-        sensitivity = {
-            key: draws.ratio(chosen & (logit >= point.threshold.logit), chosen, reason="no nodule of this size")
-            for key, point in points.items()
-            if point.on
-        }
-        rows.append(SizeClass(name, n, area, sensitivity))
-    return tuple(rows)
 
 
 def _matching(baseline: pd.DataFrame, table: pd.DataFrame, name: str) -> pd.DataFrame:

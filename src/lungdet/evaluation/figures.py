@@ -61,17 +61,20 @@ def precision_recall_figure(
     return figure
 
 
-def score_figure(histogram: pd.DataFrame, thresholds: Mapping[str, float]) -> Figure:
+def score_figure(
+    histogram: pd.DataFrame, thresholds: Mapping[str, float], *, names: tuple[str, str] = ("no nodule", "nodule")
+) -> Figure:
     """How the logits of the two classes are spread, each class as shares of itself, with the thresholds.
 
     Args:
         histogram: columns low, high, negatives, positives, see `score_histogram`.
         thresholds: name -> logit, finite.
+        names: of the negative and the positive class, for the legend.
     """
     edges = np.append(histogram["low"].to_numpy(), histogram["high"].iloc[-1])
     with figure_style():
         figure, axes = _canvas(_SIZE)
-        for column, name, color in (("negatives", "no nodule", "muted"), ("positives", "nodule", "accent")):
+        for column, name, color in (("negatives", names[0], "muted"), ("positives", names[1], "accent")):
             counts = histogram[column].to_numpy(dtype=np.float64)
             total = counts.sum()
             if total:
@@ -86,11 +89,12 @@ def score_figure(histogram: pd.DataFrame, thresholds: Mapping[str, float]) -> Fi
     return figure
 
 
-def reliability_figure(bins: pd.DataFrame) -> Figure:
-    """Observed share of nodules over predicted probability; the area of a point grows with its candidates.
+def reliability_figure(bins: pd.DataFrame, *, positives: str = "nodules") -> Figure:
+    """Observed share of positives over predicted probability; the area of a point grows with its rows.
 
     Args:
-        bins: columns mean_probability, observed_fraction, n_rows; one row per bin that holds candidates.
+        bins: columns mean_probability, observed_fraction, n_rows; one row per bin that holds any.
+        positives: what the positive class is called.
     """
     with figure_style():
         figure, axes = _canvas(_SIZE)
@@ -110,7 +114,7 @@ def reliability_figure(bins: pd.DataFrame) -> Figure:
                 color=COLORS["muted"],
                 fontsize=7.5,
             )
-        _unit_square(axes, "Predicted probability", "Observed share of nodules")
+        _unit_square(axes, "Predicted probability", f"Observed share of {positives}")
     return figure
 
 

@@ -17,11 +17,13 @@ def find(report: ClassificationReport) -> tuple[Finding, ...]:
     """All remarks on a report's numbers, warnings first, otherwise in the order of the report."""
     remarks = [
         *_about_data(report),
+        *_about_initial_weights(report),
         *_about_ranking(report),
         *_about_half(report),
         *_about_transfer(report),
         *_about_calibration(report),
         *_about_size(report),
+        *_about_size_matched(report),
         *_about_baselines(report),
     ]
     order = {"warning": 0, "note": 1, "good": 2}
@@ -59,7 +61,7 @@ def _about_data(report: ClassificationReport) -> Iterator[Finding]:
             "warning",
             "few_positives",
             f"Only {_count(here.positives, 'positive')} in {partition}, from {_count(here.patients, 'patient')} with "
-            "candidates: read the intervals, not the point values, and rank no two models on them.",
+            f"{report.wording.items}: read the intervals, not the point values, and rank no two models on them.",
         )
     if 1 <= here.patients < FEW_PATIENTS:
         yield Finding(
@@ -81,6 +83,27 @@ def _about_data(report: ClassificationReport) -> Iterator[Finding]:
         )
 
 
+def _about_initial_weights(report: ClassificationReport) -> Iterator[Finding]:
+    if "initial_weights" not in report.provenance:
+        return
+    seen = report.provenance.get("seen_by_initial_weights")
+    if seen is None:
+        yield Finding(
+            "note",
+            "initial_weights_unknown",
+            "Nobody knows which patients the weights that training started from had seen; if patients of validation or "
+            "test are among them, the results are optimistic.",
+        )
+    elif seen:
+        yield Finding(
+            "warning",
+            "initial_weights_leak",
+            f"{_count(len(seen), 'patient')} of validation and test trained the network that this one started from "
+            f"({', '.join(seen[:5])}{f' and {len(seen) - 5} more' if len(seen) > 5 else ''}). Train both with the same "
+            "split.",
+        )
+
+
 def _about_ranking(report: ClassificationReport) -> Iterator[Finding]:
     auroc = report.ranking[report.partition].auroc
     if auroc.width > WIDE_INTERVAL:
@@ -98,15 +121,15 @@ def _about_ranking(report: ClassificationReport) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "reversed",
-            f"AUROC {auroc.value:.3f} is below guessing: nodules score lower than the rest. Are the labels or the sign "
-            "of the logit reversed?",
+            f"AUROC {auroc.value:.3f} is below guessing: {report.wording.positives} score lower than "
+            f"{report.wording.the_negatives}. Are the labels or the sign of the logit reversed?",
         )
     if auroc.value == 1.0:
         yield Finding(
             "warning",
             "perfect",
-            "AUROC is exactly 1: every nodule outranks every other candidate. Suspect a leak, or negatives that are "
-            "too easy, before believing it.",
+            f"AUROC is exactly 1: every {report.wording.positive} outranks every {report.wording.negative}. Suspect a "
+            "leak, or negatives that are too easy, before believing it.",
         )
     val = report.ranking["val"].auroc
     if report.partition == "test" and val.value > auroc.high:
@@ -135,16 +158,17 @@ def _about_half(report: ClassificationReport) -> Iterator[Finding]:
         )
     contrast = f", though AUROC is {auroc:.2f}: the scores rank well, their scale is off" if auroc > GOOD_AUROC else ""
     called = half.confusion.tp + half.confusion.fp
+    item, positive = report.wording.item, report.wording.a_positive
     if half.confusion.tp == 0:
-        what = "no candidate is called a nodule" if called == 0 else "not one nodule is called"
+        what = f"no {item} is called {positive}" if called == 0 else f"not one {report.wording.positive} is called"
         yield Finding("warning", "half_calls_nothing", f"At 0.5 {what}{contrast}.{advice}")
     elif called == report.counts[partition].candidates:
-        yield Finding("warning", "half_calls_all", f"At 0.5 every candidate is called a nodule{contrast}.{advice}")
+        yield Finding("warning", "half_calls_all", f"At 0.5 every {item} is called {positive}{contrast}.{advice}")
     elif half.recall.value < 0.5 and contrast:
         yield Finding(
             "note",
             "half_misses_most",
-            f"At 0.5 only {half.confusion.tp} of {positives} nodules are called{contrast}.{advice}",
+            f"At 0.5 only {half.confusion.tp} of {positives} {report.wording.positives} are called{contrast}.{advice}",
         )
 
 
@@ -181,8 +205,9 @@ def _about_calibration(report: ClassificationReport) -> Iterator[Finding]:
             "note",
             "miscalibrated",
             f"Probabilities are {'too high' if ratio > 1 else 'too low'}: their mean is "
-            f"{calibration.mean_probability:.3g}, while {counts.prevalence:.3g} of the candidates are nodules. That is "
-            "usual after balanced sampling and does not change the ranking, but do not read them as chances.",
+            f"{calibration.mean_probability:.3g}, while {counts.prevalence:.3g} of the {report.wording.items} are "
+            f"{report.wording.are_positives}. That is usual after balanced sampling and does not change the ranking, "
+            "but do not read them as chances.",
         )
 
 
@@ -198,8 +223,37 @@ def _about_size(report: ClassificationReport) -> Iterator[Finding]:
         yield Finding(
             "note",
             "size",
-            f"Nodules of {worst.name} are found least often: sensitivity {low.value:.2f} (n = {worst.n}), against "
-            f"{high.value:.2f} (n = {best.n}) for {best.name}, at the threshold for recall 0.9.",
+            f"{_capital(report.wording.positives)} of {worst.name} are {report.wording.found} least often: sensitivity "
+            f"{low.value:.2f} (n = {worst.n}), against {high.value:.2f} (n = {best.n}) for {best.name}, at the "
+            "threshold for recall 0.9.",
+        )
+
+
+def _about_size_matched(report: ClassificationReport) -> Iterator[Finding]:
+    matched = report.size_matched
+    if matched is None:
+        return
+    auroc, words = matched.auroc, report.wording
+    what = f"Within {_count(matched.n_pairs, 'pair')} of one size (diameters within {100 * matched.tolerance:g} %)"
+    if not matched.n_pairs:
+        yield Finding(
+            "note",
+            "no_size_matched_pairs",
+            f"No {words.positive} has a {words.negative} of its size: nobody can tell from these rows whether the "
+            "model sees more than size.",
+        )
+    elif math.isnan(auroc.low) or auroc.low <= 0.5:
+        span = auroc.reason if math.isnan(auroc.low) else _span(auroc.low, auroc.high)
+        yield Finding(
+            "warning",
+            "size_matched_chance",
+            f"{what} the AUROC is {auroc.value:.3f} ({span}): that the model sees more than size is not shown.",
+        )
+    else:
+        yield Finding(
+            "good",
+            "size_matched_better",
+            f"{what} the AUROC is {auroc.value:.3f} ({_span(auroc.low, auroc.high)}): the model sees more than size.",
         )
 
 
@@ -231,6 +285,10 @@ def _about_baselines(report: ClassificationReport) -> Iterator[Finding]:
 
 def _count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _two(value: float) -> str:

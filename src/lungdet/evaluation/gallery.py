@@ -15,6 +15,7 @@ from PIL import Image
 
 from lungdet.errors import LungdetError
 from lungdet.evaluation.views import View, orthogonal_views
+from lungdet.evaluation.wording import CANDIDATES, Wording
 
 # One row of the predictions table -> (int16 [D, H, W] HU, spacing_zyx_mm, nine direction cosines).
 CropLoader = Callable[[Any], tuple[npt.NDArray[np.int16], tuple[float, float, float], tuple[float, ...]]]
@@ -48,7 +49,12 @@ class Gallery:
 
 
 def build_galleries(
-    predictions: pd.DataFrame, *, threshold_logit: float, n: int, load_crop: CropLoader | None = None
+    predictions: pd.DataFrame,
+    *,
+    threshold_logit: float,
+    n: int,
+    load_crop: CropLoader | None = None,
+    wording: Wording = CANDIDATES,
 ) -> tuple[Gallery, ...]:
     """Choose the candidates and cut their pictures.
 
@@ -58,6 +64,7 @@ def build_galleries(
         n: how many per gallery.
         load_crop: gives the pixels of a row; None leaves the pictures out. When it raises a `LungdetError`, that item
             goes without pictures and says why.
+        wording: what titles and explanations call the classes.
 
     Returns:
         False positives (negatives, highest logit first), false negatives (positives, lowest first), hits (positives,
@@ -68,21 +75,21 @@ def build_galleries(
     choices = [
         (
             "false_positives",
-            "Highest-scored candidates that are no nodules",
-            "What the network mistakes for a nodule, worst first.",
+            wording.false_positives_title,
+            f"What the network mistakes for a {wording.positive}, worst first.",
             np.flatnonzero(~positive),
             -1.0,
         ),
         (
             "false_negatives",
-            "Lowest-scored nodules",
+            f"Lowest-scored {wording.positives}",
             "What the network overlooks, worst first.",
             np.flatnonzero(positive),
             1.0,
         ),
         (
             "hits",
-            "Highest-scored nodules",
+            f"Highest-scored {wording.positives}",
             "What the network is surest of; it shows what it has learned to look for.",
             np.flatnonzero(positive),
             -1.0,

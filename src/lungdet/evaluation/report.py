@@ -22,6 +22,7 @@ from lungdet.evaluation.gallery_page import gallery_cards, probability_text
 from lungdet.evaluation.results import ClassificationReport
 from lungdet.evaluation.style import inline_svg
 from lungdet.evaluation.views import LUNG_WINDOW_HU
+from lungdet.evaluation.wording import DIAMETER_AUROC_BY_RULE
 
 logger = logging.getLogger(__name__)
 
@@ -80,11 +81,14 @@ def render_html(report: ClassificationReport) -> str:
         probability=probability_text,
         signed=_signed,
         lower_first=_lower,
+        upper_first=_upper,
     )
     drawn = dict(_figures(report))
     css = environment.loader.get_source(environment, "report.css")[0] if environment.loader else ""
     return environment.get_template("classification.html.j2").render(
         report=report,
+        words=report.wording,
+        rule_aurocs=sorted(DIAMETER_AUROC_BY_RULE.items(), key=lambda item: item[1]),
         css=Markup(css),
         here=report.counts[report.partition],
         here_name=_PARTITION_NAMES[report.partition].lower(),
@@ -109,23 +113,37 @@ def _answer(report: ClassificationReport) -> str:
         return f"No answer yet: {area.reason} in {_PARTITION_NAMES[report.partition].lower()}."
     point = report.operating_points[report.headline]
     on = point.on[report.partition]
-    counted = on.confusion
+    counted, words = on.confusion, report.wording
     how = "chosen on validation for a recall of 0.9" if report.headline == "recall_90" else "of probability 0.5"
     return (
-        f"A nodule outranks another candidate {100 * area.value:.1f} % of the time. At the threshold {how}, "
-        f"{counted.tp:,} of {counted.tp + counted.fn:,} nodule candidates are called ({100 * on.recall.value:.0f} %), "
-        f"with {on.fp_per_series:.1f} false calls per CT series."
+        f"A {words.positive} outranks {words.another_negative} {100 * area.value:.1f} % of the time.{_beside(report)} "
+        f"At the threshold {how}, {counted.tp:,} of {counted.tp + counted.fn:,} {words.positive_rows} are called "
+        f"({100 * on.recall.value:.0f} %), with {on.fp_per_series:.1f} false calls per CT series."
     )
+
+
+def _beside(report: ClassificationReport) -> str:
+    """What the headline AUROC has to be read beside, where size alone may explain it."""
+    if report.size_matched is None:
+        return ""
+    alone = [
+        f" {_upper(row.name)} does so {100 * row.ranking.auroc.value:.1f} % of the time." for row in report.baselines
+    ]
+    matched = report.size_matched.auroc
+    within = (
+        "" if math.isnan(matched.value) else f" Between two of one size, the model does {100 * matched.value:.1f} %."
+    )
+    return "".join(alone) + within
 
 
 def _tiles(report: ClassificationReport) -> list[dict[str, str]]:
     ranking = report.ranking[report.partition]
     on = report.operating_points[report.headline].on[report.partition]
-    shown = [
-        ("AUROC", ranking.auroc, 3),
-        ("Average precision", ranking.average_precision, 3),
-        ("Sensitivity at that threshold", on.recall, 2),
-    ]
+    shown = [("AUROC", ranking.auroc, 3), ("Average precision", ranking.average_precision, 3)]
+    if report.size_matched is not None:
+        alone = [(f"AUROC, {row.name}", row.ranking.auroc, 3) for row in report.baselines[:1]]
+        shown = [shown[0], *alone, ("AUROC within pairs of one size", report.size_matched.auroc, 3)]
+    shown.append(("Sensitivity at that threshold", on.recall, 2))
     tiles = [
         {
             "name": name,
@@ -134,6 +152,8 @@ def _tiles(report: ClassificationReport) -> list[dict[str, str]]:
         }
         for name, e, digits in shown
     ]
+    if len(tiles) == 4:
+        return tiles
     note = f"{on.confusion.fp:,} in all, precision {_number(on.precision.value, 2)}"
     return [*tiles, {"name": "False calls per CT series", "value": _number(on.fp_per_series, 1), "note": note}]
 
@@ -144,6 +164,7 @@ def _sections(report: ClassificationReport, drawn: dict[str, Any]) -> list[tuple
         ("findings", "Read this first", bool(report.findings)),
         ("data", "Data", True),
         ("ranking", "Ranking", True),
+        ("size-matched", "More than size?", report.size_matched is not None),
         ("operating-points", "Thresholds", True),
         ("size", "Nodule size", True),
         ("calibration", "Calibration", True),
@@ -159,7 +180,7 @@ def _figures(report: ClassificationReport) -> Iterator[tuple[str, dict[str, Any]
     def embedded(name: str, figure: Any, caption: str) -> tuple[str, dict[str, Any]]:
         return name, {"svg": Markup(inline_svg(figure, name)), "caption": caption}
 
-    here = _PARTITION_NAMES[report.partition].lower()
+    here, words = _PARTITION_NAMES[report.partition].lower(), report.wording
     points = {name: point.on[report.partition] for name, point in report.operating_points.items() if point.on}
     marked = {_POINT_NAMES[name]: on for name, on in points.items()}
     curves = report.curves[report.curves["partition"] == report.partition]
@@ -179,14 +200,14 @@ def _figures(report: ClassificationReport) -> Iterator[tuple[str, dict[str, Any]
                 {name: (on.recall.value, on.precision.value) for name, on in marked.items()},
                 prevalence=report.counts[report.partition].prevalence,
             ),
-            f"Precision-recall curve on {here}: how pure the calls are when so many nodules are to be found.",
+            f"Precision-recall curve on {here}: how pure the calls are when so many {words.positives} are to be found.",
         )
     thresholds = {
         _POINT_NAMES[name]: point.threshold.logit for name, point in report.operating_points.items() if point.on
     }
     yield embedded(
         "scores",
-        figures.score_figure(report.histogram, thresholds),
+        figures.score_figure(report.histogram, thresholds, names=(words.negative_label, words.positive_label)),
         f"Logits on {here}, each class as shares of itself. Everything right of a dashed line is called.",
     )
     sizes = [{"name": row.name, "n": row.n, "estimate": row.sensitivity[report.headline]} for row in report.by_size]
@@ -198,8 +219,8 @@ def _figures(report: ClassificationReport) -> Iterator[tuple[str, dict[str, Any]
     bins = report.calibration[report.partition].bins
     yield embedded(
         "reliability",
-        figures.reliability_figure(bins),
-        f"Reliability on {here}: on the diagonal, probabilities mean what they say. Numbers count candidates.",
+        figures.reliability_figure(bins, positives=words.positives),
+        f"Reliability on {here}: on the diagonal, probabilities mean what they say. Numbers count {words.items}.",
     )
     if report.history is not None:
         for quantity, best in _HISTORY:
@@ -244,6 +265,10 @@ def _count(value: int) -> str:
 
 def _lower(text: str) -> str:
     return text if text.startswith("Youden") else text[:1].lower() + text[1:]
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _word(quantity: str) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 from lungdet.evaluation.estimates import Estimate, PointEstimates
 from lungdet.evaluation.gallery import Gallery
 from lungdet.evaluation.thresholds import Threshold
+from lungdet.evaluation.wording import Wording
 
 # Twelve digits keep every count exact and every ratio to 1e-12, and hide the last bits in which libraries differ.
 _DIGITS = 12
@@ -83,19 +84,53 @@ class Calibration:
 
 @dataclass(frozen=True)
 class SizeClass:
-    """Nodules of one diameter class, against all negatives.
+    """Positives of one diameter class, against its negatives where those have diameters, else against all negatives.
 
     Attributes:
         name: "3-6 mm", ...
-        n: positive candidates of the class.
-        auroc: these positives against all negatives of the partition.
-        sensitivity: threshold name -> share called.
+        n: positives of the class.
+        auroc: these positives against the negatives of the class, or all of the partition.
+        sensitivity: threshold name -> share of these positives called.
+        n_negatives: negatives of the class; None where negatives have no diameters.
+        specificity: threshold name -> share of these negatives not called; empty where negatives have no diameters.
     """
 
     name: str
     n: int
     auroc: Estimate
     sensitivity: dict[str, Estimate]
+    n_negatives: int | None
+    specificity: dict[str, Estimate]
+
+
+@dataclass(frozen=True)
+class SizeMatchedBaseline:
+    """A baseline on the same pairs; the difference is model minus baseline, paired by patient."""
+
+    name: str
+    auroc: Estimate
+    auroc_difference: Estimate
+
+
+@dataclass(frozen=True)
+class SizeMatched:
+    """Ranking within pairs of one positive and one negative of the same size.
+
+    Attributes:
+        tolerance: the larger diameter of a pair exceeds the smaller by at most this share.
+        n_pairs: how many pairs there are.
+        n_positives, n_negatives: rows that are in any pair.
+        auroc: share of the pairs in which the positive scores higher, ties counting half. In a resample a pair counts
+            as often as both its patients were drawn, multiplied.
+        baselines: the same for each baseline.
+    """
+
+    tolerance: float
+    n_pairs: int
+    n_positives: int
+    n_negatives: int
+    auroc: Estimate
+    baselines: tuple[SizeMatchedBaseline, ...]
 
 
 @dataclass(frozen=True)
@@ -124,11 +159,13 @@ class ClassificationReport:
     Attributes:
         title: headline of the report.
         provenance: where the predictions come from: run, split hash, store fingerprint, git commit, versions, ...
+        wording: how the report calls what was scored; gives `classes` and `label_rule` of report.json.
         partition: the one whose numbers are reported: `test`, or `val` when there is no test row.
         n_resamples, seed: of the patient bootstrap.
         headline: name of the operating point that the headline quotes.
         counts, ranking, calibration: by partition.
         operating_points: by name, in the order half, max_f1, youden, recall_90.
+        size_matched: ranking within pairs of one size; None where negatives have no diameters.
         curves: columns partition, model, curve (`roc`: x = false-positive rate, y = sensitivity; `precision_recall`:
             x = recall, y = precision), x, y, logit (threshold).
         histogram: columns low, high (logit), negatives, positives (counts) of the reported partition.
@@ -138,6 +175,7 @@ class ClassificationReport:
 
     title: str
     provenance: dict[str, Any]
+    wording: Wording
     partition: str
     n_resamples: int
     seed: int
@@ -148,6 +186,7 @@ class ClassificationReport:
     operating_points: dict[str, OperatingPoint]
     calibration: dict[str, Calibration]
     by_size: tuple[SizeClass, ...]
+    size_matched: SizeMatched | None
     baselines: tuple[Comparison, ...]
     findings: tuple[Finding, ...]
     galleries: tuple[Gallery, ...]
@@ -161,8 +200,9 @@ class ClassificationReport:
 
         Pictures and curves are left out (curves have their own file).
         """
-        names = [f.name for f in dataclasses.fields(self) if f.name not in {"curves", "history", "galleries"}]
-        record = {name: getattr(self, name) for name in names}
+        elsewhere = {"curves", "history", "galleries", "wording"}
+        record = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in elsewhere}
+        record |= {"classes": self.wording.classes, "label_rule": self.wording.rule}
         record["galleries"] = {
             gallery.name: [{**item.row, "called": item.called} for item in gallery.items] for gallery in self.galleries
         }

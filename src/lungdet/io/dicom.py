@@ -114,6 +114,11 @@ def read_dicom_header(folder: Path, *, series_uid: str | None = None) -> Geometr
     return _volume(folder, series_uid)[1]
 
 
+def dicom_series(folder: Path) -> tuple[str, ...]:
+    """UIDs of the CT series in a folder, sorted; errors as `read_dicom`."""
+    return tuple(sorted({item.series_uid for item in _ct_slices(folder)}))
+
+
 def dicom_files(folder: Path, *, series_uid: str | None = None) -> tuple[tuple[Path, ...], Geometry]:
     """The files of the slices that `read_dicom` stacks, in the order of its z axis; same arguments and errors."""
     slices, geometry = _volume(folder, series_uid)

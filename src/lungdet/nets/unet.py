@@ -43,6 +43,7 @@ class SliceUNet(nn.Module):
             if value < 1:
                 raise ShapeError(f"SliceUNet: {name} must be at least 1, got {value}")
         self.in_channels = in_channels
+        self.n_classes = n_classes
         self.divisor = 2 ** (depth - 1)
         self.input_batchnorm = nn.BatchNorm2d(in_channels)
         self.unet = UNet(in_channels, n_classes, depth=depth, first_width=first_width)

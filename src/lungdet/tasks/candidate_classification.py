@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import ClassVar
 
-import numpy as np
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from lungdet.data.sample import ClassBatch, SampleSpec
 from lungdet.errors import ConfigError, ShapeError
 from lungdet.losses.classification import binary_logit
 from lungdet.metrics.classification import BinaryRanking, LossAndAccuracy
-from lungdet.nets.shallow_convolution import guard_shallow_convolutions
-from lungdet.tasks.optimisation import (
-    OptimizerFactory,
-    SchedulerSpec,
-    configure_optimisation,
-    step_plateau,
-    unstepped_plateau_metric,
-)
-
-# On the progress bar; everything else goes to the loggers only.
-_SHOWN = ("train/loss", "val/loss", "val/auroc")
+from lungdet.tasks.epoch_task import EpochTask
+from lungdet.tasks.optimisation import OptimizerFactory, SchedulerSpec
 
 
-class CandidateClassification(pl.LightningModule):
+class CandidateClassification(EpochTask):
     """Binary classification of crops around candidates.
 
     Logged once per epoch, for `train` and `val`: `loss`, `percent_correct` (both also per class, as in
@@ -36,8 +24,7 @@ class CandidateClassification(pl.LightningModule):
     training samples seen so far by all processes. Training metrics are those of the augmented samples while the weights
     change; validation counts every candidate once, however the processes share them.
 
-    Two runs of N epochs, one of them resumed in between, are equal bit for bit on the CPU: what random layers draw
-    depends on the seed, the epoch, the batch and the process only, and everything else is in the checkpoint.
+    Resuming is exact, as `EpochTask` says.
 
     Args:
         net: float32 [B, C, D, H, W] -> outputs float32 [B, 2] (softmax pair) or [B, 1] (one logit).
@@ -53,7 +40,9 @@ class CandidateClassification(pl.LightningModule):
         ConfigError: not two different class names.
     """
 
-    samples_seen: Tensor
+    shown: ClassVar[tuple[str, ...]] = ("train/loss", "val/loss", "val/auroc")
+    train_metrics: _EpochMetrics
+    val_metrics: _EpochMetrics
 
     def __init__(
         self,
@@ -66,24 +55,14 @@ class CandidateClassification(pl.LightningModule):
         channels_last: bool = True,
         compile: bool = False,
     ) -> None:
-        super().__init__()
         if len(class_names) != 2 or len(set(class_names)) != 2:
             raise ConfigError([f"model.class_names: needs two different names, got {list(class_names)}"])
+        super().__init__(
+            net=net, loss=loss, optim=optim, scheduler=scheduler, channels_last=channels_last, compile=compile
+        )
         self.class_names = tuple(class_names)
-        self.memory_format = torch.contiguous_format
-        if channels_last:
-            self.memory_format = getattr(net, "memory_format", torch.contiguous_format)
-        guard_shallow_convolutions(net)
-        self.net = net.to(memory_format=self.memory_format)
-        self.loss = loss
-        self.optim = optim
-        self.scheduler = scheduler
-        self.compiled = compile
         self.train_metrics = _EpochMetrics(self.class_names)
         self.val_metrics = _EpochMetrics(self.class_names)
-        self.register_buffer("samples_seen", torch.zeros((), dtype=torch.int64))
-        self._seed = 0
-        self._unstepped_metric: float | None = None
 
     @property
     def logged_names(self) -> tuple[str, ...]:
@@ -115,48 +94,18 @@ class CandidateClassification(pl.LightningModule):
             problems.append(str(error))
         return problems
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Float32 [B, C, D, H, W] -> outputs float32 [B, K], under autocast too."""
-        outputs: Tensor = self.net(image.to(memory_format=self.memory_format))
-        return outputs.float()
-
     def setup(self, stage: str) -> None:
-        """Give the loss its class counts, note the seed and compile; Lightning restores a checkpoint after this."""
-        if stage == "fit":
-            self._seed = torch.initial_seed()
+        """Give the loss its class counts; Lightning restores a checkpoint after this."""
+        super().setup(stage)
         fit_class_counts = getattr(self.loss, "fit_class_counts", None)
         if stage != "predict" and fit_class_counts is not None:
             datamodule = getattr(self.trainer, "datamodule", None)
             fit_class_counts(getattr(datamodule, "train_class_counts", ()))
-        if self.compiled:
-            self.net.compile()  # in place: names in the checkpoint stay as they are
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what Lightning does not: the seed of random layers, and a metric that the schedule has yet to see."""
-        checkpoint["random_layers_seed"] = self._seed
-        watches = self.scheduler is not None and self.scheduler.monitor is not None
-        checkpoint["unstepped_metric"] = unstepped_plateau_metric(self.trainer) if watches else None
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take both up again."""
-        self._seed = checkpoint.get("random_layers_seed", self._seed)
-        self._unstepped_metric = checkpoint.get("unstepped_metric")
-
-    def on_train_start(self) -> None:
-        """Make the step of the schedule that the checkpoint was too early for."""
-        if self._unstepped_metric is not None:
-            step_plateau(self.trainer, self._unstepped_metric)
-            self._unstepped_metric = None
-
-    def on_train_batch_start(self, batch: ClassBatch, batch_idx: int) -> None:
-        """Start the step's random numbers from (seed, epoch, batch, process), not from where the last step stopped."""
-        entropy = np.random.SeedSequence([self._seed, self.current_epoch, batch_idx, self.global_rank])
-        torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
 
     def training_step(self, batch: ClassBatch, batch_idx: int) -> Tensor:
         """Mean loss of a batch, float32 scalar. Nothing here waits for the device."""
         loss = self._observe(batch, self.train_metrics, None)
-        self.samples_seen.add_(len(batch["label"]) * self.trainer.world_size)
+        self.count_samples(batch["index"])
         return loss
 
     def validation_step(self, batch: ClassBatch, batch_idx: int) -> None:
@@ -167,37 +116,11 @@ class CandidateClassification(pl.LightningModule):
         """Give `index` int64 [B] and `logit` float32 [B] of the positive class; probability = sigmoid(logit)."""
         return {"index": batch["index"], "logit": binary_logit(self(batch["image"]))}
 
-    def on_train_batch_end(self, outputs: Any, batch: ClassBatch, batch_idx: int) -> None:
-        """Log the epoch with its last batch: callbacks see `on_train_epoch_end` before this module does."""
-        if self.trainer.is_last_batch:
-            self._log_epoch("train", self.train_metrics)
-
-    def on_train_epoch_end(self) -> None:
-        """Log an epoch that was stopped before its last batch."""
-        if self.train_metrics.has_rows:
-            self._log_epoch("train", self.train_metrics)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the validation of this epoch."""
-        self._log_epoch("val", self.val_metrics)
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Build optimiser and schedule from the factories given."""
-        return configure_optimisation(self.net.parameters(), optim=self.optim, scheduler=self.scheduler)
-
     def _observe(self, batch: ClassBatch, metrics: _EpochMetrics, index: Tensor | None) -> Tensor:
         outputs = self(batch["image"])
         loss: Tensor = self.loss(outputs, batch["label"])
         metrics.update(loss, binary_logit(outputs), label=batch["label"], index=index)
         return loss.mean()
-
-    def _log_epoch(self, stage: str, metrics: _EpochMetrics) -> None:
-        values = {f"{stage}/{name}": value for name, value in metrics.finish().items()}
-        values["samples_seen"] = self.samples_seen.float()
-        for shown in (True, False):
-            part = {name: value for name, value in values.items() if (name in _SHOWN) == shown}
-            # All processes hold the same values; sync_dist only tells Lightning so.
-            self.log_dict(part, on_step=False, on_epoch=True, prog_bar=shown, sync_dist=True, batch_size=1)
 
 
 class _EpochMetrics(nn.Module):

@@ -1,4 +1,7 @@
-"""The baseline every report carries: a logistic regression on mean HU and size, on the same rows as the model."""
+"""The baseline every report carries, on the same rows as the model: a logistic regression on one or two features.
+
+Candidates: mean HU and size, both measured in the crop. Nodules, whose diameters are all known: the diameter alone.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +16,26 @@ from lungdet.tasks.intensity_size_baseline import features, fit_baseline
 
 log = logging.getLogger(__name__)
 
+MEAN_HU_AND_SIZE = "logistic regression on mean HU and size"
+DIAMETER_ALONE = "diameter alone"
+
 # A sphere of 30 mm holds every nodule of LUNA16 but two.
 CROP_MM = 36.0
 # Logistic regression on two features does not move after some ten thousand rows; LUNA16 has 750,000.
 MAX_TRAIN_NEGATIVES = 20_000
 
 
+def baseline_name(records: pd.DataFrame) -> str:
+    """Which baseline `baseline_logits` fits to these records, as reports call it."""
+    return DIAMETER_ALONE if _all_have_a_diameter(records) else MEAN_HU_AND_SIZE
+
+
 def baseline_logits(datamodule: CtDataModule, *, seed: int) -> pd.Series:
     """Logits of the baseline for the validation and test rows.
 
     Args:
-        datamodule: after setup; its training rows are what the regression is fitted on.
+        datamodule: after setup; its training rows are what the regression is fitted on. Where every row has a diameter,
+            that is the only feature; the regression turns it into a probability and leaves its ranking as it is.
         seed: which training negatives are taken where there are more than 20,000.
 
     Returns:
@@ -37,14 +49,23 @@ def baseline_logits(datamodule: CtDataModule, *, seed: int) -> pd.Series:
         kept = np.random.default_rng(seed).choice(negatives, MAX_TRAIN_NEGATIVES, replace=False)
         train = np.sort(np.concatenate([train[label[train] == 1], kept]))
     scored = np.flatnonzero(records["partition"] != "train")
-    model = fit_baseline(_features(datamodule, train), label[train])
+    features_of = _diameters if _all_have_a_diameter(records) else _measured
+    model = fit_baseline(features_of(datamodule, train), label[train])
     logits = np.full(len(records), np.nan, np.float32)
-    logits[scored] = model.logit(_features(datamodule, scored))
-    log.info("baseline (mean HU and size) fitted on %d candidates", len(train))
+    logits[scored] = model.logit(features_of(datamodule, scored))
+    log.info("baseline (%s) fitted on %d rows", baseline_name(records), len(train))
     return pd.Series(logits, index=records.index)
 
 
-def _features(datamodule: CtDataModule, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+def _all_have_a_diameter(records: pd.DataFrame) -> bool:
+    return bool(records["diameter_mm"].notna().all())
+
+
+def _diameters(datamodule: CtDataModule, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+    return datamodule.records["diameter_mm"].to_numpy(np.float32)[rows, None]
+
+
+def _measured(datamodule: CtDataModule, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
     """Mean HU and size of the given rows: float32 [N, 2]; crops are read scan by scan."""
     records = datamodule.records.iloc[rows]
     found: npt.NDArray[np.float32] | None = None

@@ -17,6 +17,9 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 log = logging.getLogger(__name__)
 
+# In the log line of an epoch, as far as the task logs them.
+_SAID = ("train/loss", "val/loss", "val/auroc", "val/dice", "val/crop_dice")
+
 
 class RunCheckpoint(ModelCheckpoint):
     """`best.ckpt` by a monitored metric and `last.ckpt`, in `<run>/checkpoints`.
@@ -72,7 +75,7 @@ class History(Callback):
         if trainer.is_global_zero:
             self._write(Path(trainer.default_root_dir) / "history.csv")
             row = self.rows[-1]
-            shown = " ".join(f"{k} {row[k]:.4g}" for k in ("train/loss", "val/loss", "val/auroc") if k in row)
+            shown = " ".join(f"{k} {row[k]:.4g}" for k in _SAID if k in row)
             of = f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else ""
             log.info("epoch %d%s: %s (%.0f s)", trainer.current_epoch + 1, of, shown, row["seconds"])
 
@@ -104,13 +107,13 @@ class History(Callback):
 class PredictionCollector(Callback):
     """Gathers `predict_step` outputs of all processes; repeated rows of padded shards are dropped by their index.
 
-    After `trainer.predict`, `results[loader]` holds `(index int64 [N], logit float32 [N])`, sorted by index, the same
-    on every rank.
+    After `trainer.predict`, `results[loader]` holds what the task gave, by name: `index` int64 [N], sorted, and the
+    others [N, ...] in its order (floats as float32), the same on every rank.
     """
 
     def __init__(self) -> None:
-        self.results: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]] = {}
-        self._parts: dict[int, list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]] = {}
+        self.results: dict[int, dict[str, npt.NDArray[Any]]] = {}
+        self._parts: dict[int, list[dict[str, npt.NDArray[Any]]]] = {}
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget an earlier prediction."""
@@ -125,10 +128,10 @@ class PredictionCollector(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep one batch of logits."""
-        index = outputs["index"].cpu().numpy().astype(np.int64)
-        logit = outputs["logit"].float().cpu().numpy().astype(np.float32)
-        self._parts.setdefault(dataloader_idx, []).append((index, logit))
+        """Keep one batch."""
+        arrays = {name: (value.float() if value.is_floating_point() else value) for name, value in outputs.items()}
+        kept = {name: value.cpu().numpy() for name, value in arrays.items()}
+        self._parts.setdefault(dataloader_idx, []).append(kept)
 
     def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Gather, sort, drop repeats."""
@@ -138,6 +141,7 @@ class PredictionCollector(Callback):
             torch.distributed.all_gather_object(gathered, self._parts)
             parts = gathered
         for loader in sorted({loader for part in parts for loader in part}):
-            pairs = [pair for part in parts for pair in part.get(loader, [])]
-            index, first = np.unique(np.concatenate([i for i, _ in pairs]), return_index=True)
-            self.results[loader] = (index, np.concatenate([x for _, x in pairs])[first])
+            batches = [batch for part in parts for batch in part.get(loader, [])]
+            joined = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+            _, first = np.unique(joined["index"], return_index=True)
+            self.results[loader] = {name: values[first] for name, values in joined.items()}

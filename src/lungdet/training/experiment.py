@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytorch_lightning as pl
 
 from lungdet.data.ct import CtDataModule
 from lungdet.errors import RunError
 from lungdet.evaluation.predictions import write_predictions
-from lungdet.training.baseline import baseline_logits
+from lungdet.training.baseline import baseline_logits, baseline_name
 from lungdet.training.callbacks import PredictionCollector
+from lungdet.training.pretraining import held_out_but_seen
 from lungdet.training.run_directory import RunDirectory, describe_environment
 
 log = logging.getLogger(__name__)
@@ -62,19 +66,27 @@ class Experiment:
         tables = []
         for loader, partition in enumerate(PREDICTED_PARTITIONS):
             expected = int((self.datamodule.records["partition"] == partition).sum())
-            index, logit = collector.results.get(loader, ([], []))
+            columns = dict(collector.results.get(loader, {"index": np.empty(0, np.int64)}))
+            index = columns.pop("index")
             if len(index) != expected:
-                raise RunError(f"{len(index)} of {expected} {partition} candidates were scored")
+                raise RunError(f"{len(index)} of {expected} {partition} samples were scored")
             if expected:
-                tables.append(self._table(self.datamodule.records.loc[index], logit))
+                tables.append(self._table(self.datamodule.records.loc[index], columns))
         return pd.concat(tables, ignore_index=True)
 
     def write_predictions(self, predictions: pd.DataFrame) -> None:
-        """Write the model's table and, on the same rows, the baseline's."""
+        """Write the model's table; beside it the baseline's on the same rows, or how well readers agree on masks."""
+        if self.datamodule.spec.target == "mask":
+            from lungdet.evaluation.mask_predictions import write_mask_predictions
+            from lungdet.training.reader_ceiling import reader_ceiling
+
+            write_mask_predictions(predictions, self.run.predictions)
+            self.run.write_json(self.run.readers, reader_ceiling(self.datamodule))
+            return
         write_predictions(predictions, self.run.predictions)
         logit = baseline_logits(self.datamodule, seed=self.seed)
         rows = self.datamodule.records.loc[logit.notna()]
-        write_predictions(self._table(rows, logit[logit.notna()].to_numpy()), self.run.baseline)
+        write_predictions(self._table(rows, {"logit": logit[logit.notna()].to_numpy()}), self.run.baseline)
 
     def write_provenance(self, *, checkpoint: Path, cfg_seed: int) -> None:
         """Write split.json and provenance.json."""
@@ -92,8 +104,23 @@ class Experiment:
             "checkpoint_chosen_by": f"best {monitor}" if checkpoint.stem.startswith("best") else checkpoint.stem,
             "checkpoint_chosen_on": "val",
             "epochs_trained": self.trainer.current_epoch,
+            "classes": list(self.datamodule.classes),
         }
+        origin = {
+            "baseline": baseline_name(self.datamodule.records) if self.datamodule.spec.target == "class" else None,
+            "label_rule": getattr(self.datamodule.samples, "label_rule", None),
+            "initial_weights": getattr(self.task, "init_from", None),
+            "frozen": list(getattr(self.task, "frozen", ())),
+        }
+        record |= {name: value for name, value in origin.items() if value}
+        if "initial_weights" in record:
+            seen = held_out_but_seen(Path(record["initial_weights"]), split)
+            # A resumed run may have outlived the run that it started from.
+            before = self.run.read_provenance().get("seen_by_initial_weights")
+            record["seen_by_initial_weights"] = before if seen is None else seen
         self.run.write_json(self.run.provenance, record)
 
-    def _table(self, records: pd.DataFrame, logit: Any) -> pd.DataFrame:
-        return records.assign(logit=logit, fold=self.datamodule.fold)
+    def _table(self, records: pd.DataFrame, columns: Mapping[str, npt.NDArray[Any]]) -> pd.DataFrame:
+        """Records with the task's answers; arrays of more than one axis become a column of arrays."""
+        flat = {name: values if values.ndim == 1 else list(values) for name, values in columns.items()}
+        return records.assign(**flat, fold=self.datamodule.fold)

@@ -30,7 +30,8 @@ class RunDirectory:
     history.csv          one row an epoch: every logged metric, samples seen, wall time
     checkpoints/         best.ckpt (by the monitored metric), last.ckpt
     predictions.parquet  one row a candidate of the validation and test partitions
-    baseline.parquet     the same rows, scored by the intensity-and-size baseline
+    baseline.parquet     the same rows, scored by the baseline (classifiers)
+    readers.json         how well the readers agree with each other (segmentation)
     report.json, report.html, curves.parquet
     """
 
@@ -44,6 +45,7 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         self.predictions = path / "predictions.parquet"
         self.baseline = path / "baseline.parquet"
+        self.readers = path / "readers.json"
         self.report_html = path / "report.html"
 
     def checkpoint(self, which: str) -> Path:

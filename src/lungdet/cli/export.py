@@ -1,0 +1,112 @@
+"""Export a run's network: safetensors with a card, ONNX, torch.export, TorchScript; each checked before it is kept."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from lungdet.cli.application import launch, with_absolute_paths
+from lungdet.errors import RunError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lungdet.exports.card import NetworkSpec
+    from lungdet.exports.from_run import RunRecord
+    from lungdet.training.run_directory import RunDirectory
+
+log = logging.getLogger(__name__)
+
+# Where a task's checkpoint keeps its network.
+_NET = "net."
+
+
+def run(cfg: DictConfig) -> None:
+    """Read the run, rebuild its network, write and check the files."""
+    from lungdet.config import check_config
+    from lungdet.exports.from_run import card_of_run
+    from lungdet.exports.rebuild import describe_network
+    from lungdet.exports.write import check_formats, export_network
+    from lungdet.training.run_directory import find_run
+
+    cfg = with_absolute_paths(cfg)
+    check_config(cfg, root="export")
+    formats = [cfg.formats] if isinstance(cfg.formats, str) else list(cfg.formats)
+    check_formats(formats)
+    run_directory = find_run(cfg.run, Path(cfg.paths.runs))
+    checkpoint = run_directory.checkpoint(cfg.checkpoint)
+    record = read_run(run_directory, checkpoint)
+    node = (record.config.get("model") or {}).get("net")
+    if not isinstance(node, dict):
+        raise RunError(f"{run_directory.config} has no model.net: nothing to export")
+    net = trained_network(describe_network(node), checkpoint)
+    card = card_of_run(record, net, name=cfg.name or run_directory.path.name)
+    written = export_network(net, card, Path(cfg.out), formats=formats)
+    log.info("%s, trained for %s:\n%s", type(net).__name__, card.task, "\n".join(f"  {path}" for path in written))
+
+
+def read_run(run_directory: RunDirectory, checkpoint: Path) -> RunRecord:
+    """What the files of a run say about its network.
+
+    Raises:
+        RunError: a configuration without data, or one that cannot be resolved.
+    """
+    from omegaconf.errors import OmegaConfBaseException
+
+    from lungdet.exports.from_run import RunRecord
+
+    try:
+        config = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(run_directory.config), resolve=True))
+        crop_zyx_vox = crop_of(config["data"])
+    except (OmegaConfBaseException, KeyError, TypeError) as error:
+        raise RunError(f"{run_directory.config} does not describe the input of a CT network: {error}") from error
+    report = run_directory.path / "report.json"
+    return RunRecord(
+        name=run_directory.path.name,
+        config=config,
+        checkpoint=checkpoint.stem,
+        crop_zyx_vox=crop_zyx_vox,
+        provenance=run_directory.read_provenance(),
+        report=json.loads(report.read_text()) if report.is_file() else {},
+    )
+
+
+def crop_of(data: dict[str, Any]) -> tuple[int, int, int]:
+    """Voxels of a run's samples, z, y, x."""
+    from lungdet.store.schema import CropSize
+
+    crop = {name: value for name, value in data["crop"].items() if name != "_target_"}
+    return CropSize(**crop).shape_zyx(data["store"]["spacing_mm"])
+
+
+def trained_network(network: NetworkSpec, checkpoint: Path) -> nn.Module:
+    """The network with a checkpoint's weights (read with `weights_only`: a checkpoint cannot run code).
+
+    Raises:
+        RunError: not a checkpoint of this network, or weights that are NaN or infinite.
+    """
+    from lungdet.exports.rebuild import rebuild
+    from lungdet.nets.state_file import load_state_file, require_finite_tensors, require_layout
+
+    state = load_state_file(checkpoint).get("state_dict")
+    if not isinstance(state, dict):
+        raise RunError(f"{checkpoint} has no state_dict: not a checkpoint of a run")
+    weights = {name.removeprefix(_NET): tensor for name, tensor in state.items() if name.startswith(_NET)}
+    require_finite_tensors(weights, checkpoint)
+    net = rebuild(network)
+    require_layout(weights, net.state_dict(), path=checkpoint, net=network.target)
+    net.load_state_dict(weights, strict=True)
+    return net
+
+
+def main() -> None:
+    """Entry point of `lungdet export`."""
+    launch("export", run)
+
+
+if __name__ == "__main__":
+    main()

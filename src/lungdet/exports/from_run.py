@@ -1,0 +1,198 @@
+"""What a run directory says about its network, as a card. Takes plain mappings: the files were read elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath, PurePosixPath
+from typing import Any
+
+import torch
+from torch import nn
+
+import lungdet
+from lungdet.errors import RunError
+from lungdet.exports.card import InputSpec, Layout, NetworkCard, OutputSpec, Task
+from lungdet.exports.rebuild import describe_network
+
+# The module of a task -> what it is called on a card, and the classes of its answers where the run names none.
+_TASKS: dict[str, tuple[Task, tuple[str, str]]] = {
+    "candidate_classification": ("candidate_classification", ("non_nodule", "nodule")),
+    "malignancy": ("malignancy", ("benign", "malignant")),
+    "segmentation": ("segmentation", ("background", "nodule")),
+}
+_TRAINING_FACTS = (
+    "seed", "split_hash", "split_rule", "fold", "store_fingerprint", "checkpoint", "checkpoint_chosen_by",
+    "checkpoint_chosen_on", "epochs_trained", "git_commit", "git_changes_hash", "lungdet", "source",
+)  # fmt: skip
+_HEADLINE = ("value", "low", "high", "reason")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What a run left behind, read.
+
+    Attributes:
+        name: of the run directory.
+        config: config.yaml, resolved.
+        checkpoint: which of its checkpoints is exported.
+        crop_zyx_vox: voxels of its samples.
+        provenance: provenance.json; empty where the run was interrupted before.
+        report: report.json; empty likewise.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    checkpoint: str
+    crop_zyx_vox: tuple[int, int, int]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+
+def card_of_run(run: RunRecord, net: nn.Module, *, name: str) -> NetworkCard:
+    """Describe a run's network.
+
+    Args:
+        run: what the run left behind.
+        net: its network, for what it says about its input and output.
+        name: stem of the files.
+
+    Raises:
+        RunError: a task whose networks are not exported, or a configuration without window, store or network.
+    """
+    try:
+        model, data = run.config["model"], run.config["data"]
+        network = describe_network(model["net"])
+        task, class_names = task_of(model)
+        window, spacing = data["window"], data["store"]["spacing_mm"]
+    except (KeyError, TypeError) as error:
+        raise RunError(
+            f"{run.name}/config.yaml has no {error}: not the run of a CT network; see docs/export.md"
+        ) from error
+    given_names = model.get("class_names") or run.provenance.get("classes")
+    return NetworkCard(
+        name=name,
+        task=task,
+        network=network,
+        input=input_of(net, run.crop_zyx_vox, window=window, spacing=spacing),
+        output=output_of(net, task, class_names=tuple(given_names) if given_names else class_names),
+        label_rule=label_rule_of(data.get("samples") or {}),
+        training={
+            "run": run.name,
+            "collection": data.get("_target_"),
+            "seed": run.config.get("seed"),
+            **{key: run.provenance[key] for key in _TRAINING_FACTS if key in run.provenance},
+            **_fine_tuning(run.provenance),
+            "exported_checkpoint": run.checkpoint,
+        },
+        # The report is of the checkpoint that scored; another one's numbers are not known.
+        metrics=headline(run.report) if scored_checkpoint(run) == run.checkpoint else {},
+        software={"lungdet": lungdet.__version__, "torch": str(torch.__version__)},
+    )
+
+
+def label_rule_of(samples: Mapping[str, Any]) -> str | None:
+    """How the run's samples got their labels or masks, where they say so; None where the annotations decide alone."""
+    targets = samples.get("targets")
+    if isinstance(targets, Mapping):
+        facts = {**targets, "min_readers": samples.get("min_readers")}
+        facts = {name: value for name, value in facts.items() if name != "_target_" and value is not None}
+        return ", ".join(f"{name}={value}" for name, value in facts.items())
+    rule = samples.get("label_rule")
+    return None if rule is None else str(rule)
+
+
+def scored_checkpoint(run: RunRecord) -> str | None:
+    """Stem of the checkpoint that the run's report is about."""
+    name = run.provenance.get("checkpoint")
+    return None if name is None else PurePosixPath(name).stem
+
+
+def task_of(model: Mapping[str, Any]) -> tuple[Task, tuple[str, str]]:
+    """The task of a `model` node and its default class names.
+
+    Raises:
+        RunError: another task.
+    """
+    module = str(model["_target_"]).rpartition(".")[0].rpartition(".")[2]
+    if module not in _TASKS:
+        raise RunError(f"model._target_={model['_target_']}: networks of {', '.join(_TASKS)} can be exported")
+    return _TASKS[module]
+
+
+def input_of(
+    net: nn.Module, crop_zyx_vox: tuple[int, int, int], *, window: Mapping[str, Any], spacing: Any
+) -> InputSpec:
+    """What the network takes: slices where its convolutions are 2-D, a volume where they are 3-D.
+
+    Raises:
+        RunError: a network of another kind, or one whose channels are not the slices of the crop.
+    """
+    kinds = {type(m).__mro__ for m in net.modules()}
+    has_3d, has_2d = (any(kind in mro for mro in kinds) for kind in (nn.Conv3d, nn.Conv2d))
+    channels = int(getattr(net, "in_channels", 1))
+    if has_3d == has_2d:
+        raise RunError(f"{type(net).__name__} has neither 2-D nor 3-D convolutions alone; it cannot be exported")
+    layout: Layout = "volume" if has_3d else "slices"
+    if layout == "slices" and crop_zyx_vox[0] != channels:
+        raise RunError(
+            f"the network takes {channels} slices, the run's crop {list(crop_zyx_vox)} has {crop_zyx_vox[0]}"
+        )
+    low, high = (float(end) for end in window["range_hu"])
+    divisor = getattr(net, "divisor", None)
+    return InputSpec(
+        layout=layout,
+        channels=channels,
+        crop_zyx_vox=crop_zyx_vox,
+        size_divisor=int(divisor) if layout == "slices" and divisor is not None else None,
+        plane="axial",
+        spacing_zyx_mm=None if isinstance(spacing, str) else (float(spacing[0]), float(spacing[1]), float(spacing[2])),
+        window_hu=(low, high),
+        scale=window["scale"],
+        border="pad",
+    )
+
+
+def output_of(net: nn.Module, task: Task, *, class_names: tuple[str, ...]) -> OutputSpec:
+    """What the answer means, from the channels of the network's output."""
+    channels = n_outputs(net)
+    negative, positive = class_names
+    return OutputSpec(
+        channels=channels,
+        per="voxel" if task == "segmentation" else "crop",
+        class_names=(negative, positive),
+        logit="outputs[:, 0]" if channels == 1 else "outputs[:, 1] - outputs[:, 0]",
+        probability=f"sigmoid(logit) is the probability of '{positive}'",
+    )
+
+
+def n_outputs(net: nn.Module) -> int:
+    """Channels of a network's output: what it says itself, or those of its last layer with weights."""
+    said = getattr(net, "n_classes", None)
+    if said is not None:
+        return int(said)
+    last = [m for m in net.modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.Conv3d)][-1]
+    return int(last.out_features if isinstance(last, nn.Linear) else last.out_channels)
+
+
+def _fine_tuning(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """What a fine-tuned network started from, without the folders of the machine it was trained on."""
+    start = provenance.get("initial_weights")
+    if start is None:
+        return {}
+    return {"initial_weights": "/".join(PurePath(start).parts[-3:]), "frozen": list(provenance.get("frozen", ()))}
+
+
+def headline(report: Mapping[str, Any]) -> dict[str, Any]:
+    """AUROC, average precision and whatever else a report ranks by: {partition: {metric: value, low, high}}."""
+    numbers = {}
+    for partition, metrics in (report.get("ranking") or {}).items():
+        numbers[partition] = {
+            name: {key: estimate[key] for key in _HEADLINE if key in estimate}
+            for name, estimate in metrics.items()
+            if isinstance(estimate, Mapping) and "value" in estimate
+        }
+        counts = (report.get("counts") or {}).get(partition)
+        if counts:
+            numbers[partition]["counts"] = dict(counts)
+    return numbers

@@ -1,0 +1,86 @@
+"""A trained network to files: each format is written, loaded again and compared before anything is kept."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lungdet.errors import ConfigError, RunError
+from lungdet.exports.card import FileEntry, NetworkCard
+from lungdet.exports.load import FORMATS
+from lungdet.exports.parity import check_parity
+from lungdet.nets.state_file import require_finite_tensors
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
+
+
+def export_network(net: nn.Module, card: NetworkCard, folder: Path, *, formats: Sequence[str]) -> list[Path]:
+    """Write a network and its card, or nothing at all.
+
+    Args:
+        net: the trained network; it is exported as it computes in evaluation mode, in float32, on the CPU.
+        card: without files; its name is the stem of the file names.
+        folder: made where it is missing.
+        formats: keys of `FORMATS`.
+
+    Returns:
+        The files, the card last.
+
+    Raises:
+        ConfigError: no format, an unknown one, or a name that is no file name.
+        RunError: `folder` holds a card of this name already, NaN or infinite weights, a network that a format cannot
+            hold, or a parity check that failed.
+        MissingFileError: a format whose package is not installed.
+    """
+    check_formats(formats)
+    if not _NAME.fullmatch(card.name):
+        raise ConfigError([f"name={card.name!r}: give letters, digits, '.', '-' or '_', beginning with no dot"])
+    card_path = folder / f"{card.name}.json"
+    if card_path.exists():
+        raise RunError(f"{card_path} exists; choose another name=... or out=..., or remove the old export")
+    net = copy.deepcopy(net).cpu().to(memory_format=torch.contiguous_format).float().eval()
+    require_finite_tensors(net.state_dict(), card.name)
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as name:
+            return _write_all(net, card, Path(name), folder, formats=formats)
+    finally:
+        if is_new and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Refuse an empty list of formats and unknown ones.
+
+    Raises:
+        ConfigError: what was given and what is allowed.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats or len(set(formats)) < len(formats):
+        raise ConfigError([f"formats={list(formats)}: choose one or several of {', '.join(FORMATS)}, each once"])
+
+
+def _write_all(net: nn.Module, card: NetworkCard, staging: Path, folder: Path, *, formats: Sequence[str]) -> list[Path]:
+    files = {}
+    for name in formats:
+        path = staging / f"{card.name}{FORMATS[name].suffix}"
+        FORMATS[name].write(net, card, path)
+        content = path.read_bytes()
+        loaded = FORMATS[name].load(content, card, path)
+        parity = check_parity(net, loaded, card.input, name=f"{name} ({path.name})")
+        files[name] = FileEntry(
+            file=path.name, sha256=hashlib.sha256(content).hexdigest(), n_bytes=len(content), parity=parity
+        )
+    (staging / f"{card.name}.json").write_text(dataclasses.replace(card, files=files).to_json(), encoding="utf-8")
+    # The card last: without it the others are not taken for an export.
+    names = [*(entry.file for entry in files.values()), f"{card.name}.json"]
+    return [(staging / name).replace(folder / name) for name in names]

@@ -1,0 +1,162 @@
+"""A run directory becomes files; whatever is wrong is one message and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+
+from lungdet.cli import export, import_weights
+from lungdet.exports.load import FORMATS, load_exported
+from lungdet.nets.book_weights import load_book_classifier
+from lungdet.nets.luna import LunaModel
+from lungdet.pipeline.book import CROP
+from lungdet.pipeline.crops import apply_window
+
+CONFIG = """
+data:
+  _target_: lungdet.data.luna16.Luna16DataModule
+  store: {spacing_mm: [1.0, 1.0, 1.0]}
+  crop: {_target_: lungdet.store.schema.CropSize, vox: null, mm: [16, 16, 16]}
+  window: {_target_: lungdet.data.intensity.Window, range_hu: [-1000, 400], scale: unit}
+model:
+  _target_: lungdet.tasks.candidate_classification.CandidateClassification
+  net: {_target_: lungdet.nets.luna.LunaModel, conv_channels: 2, n_classes: 1}
+seed: 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Holds runs/mine, a run as training leaves it, as far as an export reads it."""
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "mine"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.yaml").write_text(CONFIG)
+    torch.manual_seed(1)
+    state = LunaModel(conv_channels=2, n_classes=1).state_dict()
+    for name, value in (("best", 0.5), ("last", 0.25)):
+        weights = {**state, "head_linear.bias": torch.tensor([value])}
+        checkpoint = {"state_dict": {**{f"net.{k}": v for k, v in weights.items()}, "samples_seen": torch.tensor(7)}}
+        torch.save(checkpoint, run / "checkpoints" / f"{name}.ckpt")
+    (run / "provenance.json").write_text('{"split_hash": "5p", "checkpoint": "checkpoints/best.ckpt"}')
+    (run / "report.json").write_text('{"ranking": {"test": {"auroc": {"value": 0.9, "low": 0.8, "high": 1.0}}}}')
+    return tmp_path
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def call(*arguments: str) -> None:
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(sys, "argv", ["export.py", *arguments])
+        export.main()
+
+    return call
+
+
+def test_the_newest_run_is_exported_by_default(folder: Path, run: Callable[..., None]) -> None:
+    run()
+    loaded = load_exported(folder / "exports" / "mine.safetensors")
+    assert (loaded.card.input.crop_zyx_vox, loaded.card.output.channels) == ((16, 16, 16), 1)
+    assert loaded.card.training["split_hash"] == "5p"
+    assert loaded.card.metrics == {"test": {"auroc": {"value": 0.9, "low": 0.8, "high": 1.0}}}
+    assert loaded.net.get_parameter("head_linear.bias").tolist() == [0.5]
+    assert {p.name for p in (folder / "exports").iterdir()} == {"mine.safetensors", "mine.json"}
+
+
+def test_checkpoint_name_and_formats_can_be_chosen(
+    folder: Path, run: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("run=mine", "checkpoint=last", "name=net-2", "out=to", "formats=torchscript")
+    assert "torchscript (net-2.ts.pt): parity " in capsys.readouterr().out
+    loaded = load_exported(folder / "to" / "net-2.ts.pt")
+    with torch.inference_mode():
+        assert loaded.net(torch.zeros(1, 1, 16, 16, 16)).shape == (1, 1)
+    assert loaded.card.training["exported_checkpoint"] == "last"
+    assert loaded.card.metrics == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["formats=[onxx]"], "choose one or several of safetensors, onnx, torch_export, torchscript"),
+        (["formats=3"], "formats: expects text or"),
+        (["run=elsewhere"], "no run 'elsewhere'"),
+        (["checkpoint=first"], "no checkpoint 'first' in"),
+        (["name=../mine"], "name='../mine'"),
+        (["fomats=[onnx]"], "did you mean 'formats'?"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    arguments: list[str], expected: str, folder: Path, run: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(*arguments)
+    assert expected in capsys.readouterr().err
+    assert not (folder / "exports").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("LunaModel", "LunarModel", "luna defines no network 'LunarModel'"),
+        ("lungdet.nets.luna.LunaModel", "torch.nn.Linear", "only classes of lungdet.nets"),
+        ("conv_channels: 2", "conv_channels: 3", "has shape"),
+        ("candidate_classification.C", "image_classification.C", "can be exported"),
+        ("mm: [16, 16, 16]", "mm: null", "crop: give vox or mm"),
+        ("  crop:", "  crap:", "does not describe the input of a CT network: 'crop'"),
+        ("  net:", "  nut:", "has no model.net"),
+    ],
+)
+def test_a_run_that_does_not_fit(
+    old: str, new: str, expected: str, folder: Path, run: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = folder / "runs" / "mine" / "config.yaml"
+    assert old in CONFIG
+    config.write_text(CONFIG.replace(old, new))
+    with pytest.raises(SystemExit, match="2"):
+        run()
+    assert expected in capsys.readouterr().err
+    assert not (folder / "exports").exists()
+
+
+def test_a_diverged_network_is_not_exported(
+    folder: Path, run: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "runs" / "mine" / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["state_dict"]["net.head_linear.bias"][0] = float("nan")
+    torch.save(checkpoint, path)
+    with pytest.raises(SystemExit, match="2"):
+        run()
+    assert "head_linear.bias has NaN or infinite weights" in capsys.readouterr().err
+    assert not (folder / "exports").exists()
+
+
+@pytest.mark.realdata
+def test_the_books_classifier_leaves_in_every_format(
+    realdata: Path, tmp_path: Path, run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source,) = (realdata / "book_weights").glob("cls_*.state")
+    monkeypatch.chdir(tmp_path)
+    GlobalHydra.instance().clear()
+    monkeypatch.setattr(sys, "argv", ["import_weights.py", f"source={source}", "out=book"])
+    import_weights.main()
+    run("run=book", "out=to", f"formats=[{','.join(FORMATS)}]")
+    hu = torch.randint(-1100, 1200, (2, 1, *CROP.shape_zyx), generator=torch.Generator().manual_seed(0))
+    image = apply_window(hu, CROP.window_hu, CROP.scale)
+    with torch.inference_mode():
+        expected = load_book_classifier(source)(image)
+        for name, form in FORMATS.items():
+            loaded = load_exported(tmp_path / "to" / f"book{form.suffix}")
+            assert torch.allclose(loaded.net(image), expected, atol=1e-4, rtol=0), name
+            assert loaded.card.files[name].parity["max_abs_difference"] <= 1e-4
+    card = json.loads((tmp_path / "to" / "book.json").read_text())
+    assert card["input"]["spacing_zyx_mm"] is None
+    assert (card["input"]["window_hu"], card["input"]["scale"]) == ([-1000, 1000], "hu")
+    assert card["training"]["source"] == source.name

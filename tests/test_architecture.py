@@ -27,7 +27,7 @@ ALLOWED_ROOMS: dict[str, set[str]] = {
     "pipeline": {"io", "store", "tasks", "nets", "metrics"},
     "outputs": {"io", "pipeline", "evaluation"},
     "exports": {"nets"},
-    "training": {"data", "tasks", "evaluation"},
+    "training": {"data", "store", "tasks", "metrics", "evaluation"},
     "bench": {"store", "io", "data"},
     "config": set(),
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lungdet.config.build import build
 from lungdet.data.ct import CtDataModule
+from lungdet.data.partitions import Split
 from lungdet.evaluation.predictions import read_predictions
 
 # Eight small scans hold few nodules: a partition of one class is announced by warnings that are no news here.
@@ -126,6 +129,19 @@ def test_a_table_of_other_settings_is_not_overwritten(
     assert "was mined otherwise (see mined.json); give another by out=" in capsys.readouterr().err
     lungdet("mine", "run=to-mine", *MINING)
     assert mined.read_bytes() == before
+
+
+def test_a_run_whose_patients_are_split_otherwise_now_is_refused(
+    mined: Path, lungdet: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after scans were added: a patient who validates could have become one to mine."""
+    shutil.copytree(mined.parent, tmp_path / "run")
+    split = Split.from_json((mined.parent / "split.json").read_text())
+    moved = dataclasses.replace(split, train=(*split.train, split.val[0]), val=split.val[1:])
+    (tmp_path / "run" / "split.json").write_text(moved.to_json())
+    with pytest.raises(SystemExit, match="2"):
+        lungdet("mine", f"run={tmp_path / 'run'}", *MINING)
+    assert "was trained on other patients than its configuration gives now" in capsys.readouterr().err
 
 
 def test_wrong_values_are_named_together(lungdet: Command, capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,6 +107,9 @@ def test_what_is_said_first_about_size(rated: pd.DataFrame) -> None:
     (finding,) = [f for f in report_of(size_only).findings if f.code.startswith("size_matched")]
     assert finding.code == "size_matched_chance"
     assert re.match(r"Within [\d,]+ pairs of one size \(diameters within 10 %\) the AUROC is 0\.\d+", finding.text)
+    # Above one half, but no better than what is left of the diameter within the tolerance.
+    pure = rated.assign(logit=rated["diameter_mm"].astype(np.float32))
+    assert "size_matched_chance" in {f.code for f in report_of(pure).findings}
     apart = rated.assign(diameter_mm=np.where(rated["label"] == 1, 20.0, 5.0))
     assert "no_size_matched_pairs" in {f.code for f in report_of(apart).findings}
     assert "none: no two of one size and different class" in text_of(render_html(report_of(apart)))

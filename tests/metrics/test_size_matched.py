@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from lungdet.errors import ConfigError, ShapeError, TableError
+from lungdet.io.lidc import malignancy_labels
+from lungdet.io.luna16_tables import read_malignancy
 from lungdet.metrics.ranking import auroc
 from lungdet.metrics.size_matched import SizeMatchedPairs
 
@@ -76,6 +79,18 @@ def test_size_itself_is_near_one_half_where_it_ranks_well_over_all_pairs() -> No
     assert auroc(label, size) > 0.8
     assert 0.5 < SizeMatchedPairs(label, size, tolerance=0.1).auroc(size) < 0.55
     assert 0.5 < SizeMatchedPairs(label, size, tolerance=0.02).auroc(size) < 0.52
+
+
+@pytest.mark.realdata
+def test_what_is_left_of_the_diameter_on_luna16(realdata: Path) -> None:
+    """The AUROC over all pairs is the one that is known of this label rule."""
+    table = read_malignancy(realdata / "luna16" / "annotations_with_malignancy.csv")
+    label = malignancy_labels(table["ratings"].tolist(), "two_readers_4").astype(int)
+    size = table["diameter_mm"].to_numpy()
+    assert auroc(label, size) == pytest.approx(0.919, abs=5e-4)
+    pairs = SizeMatchedPairs(label, size, tolerance=0.1)
+    assert len(pairs) == 16_249
+    assert pairs.auroc(size) == pytest.approx(0.563, abs=5e-4)
 
 
 @pytest.mark.parametrize("size", [[5.0, 6.0], [5.0, math.nan], [math.nan, math.nan]])

@@ -32,7 +32,12 @@ class DrawnTrainer:
         (collector,) = self.callbacks
         assert isinstance(collector, PredictionCollector)
         collector.results = {
-            loader: (np.array(index), (np.array(index) / 2).astype(np.float32)) for loader, index in self.rows.items()
+            loader: {
+                "index": np.array(index),
+                "logit": (np.array(index) / 2).astype(np.float32),
+                "counts": np.arange(2 * len(index)).reshape(-1, 2),
+            }
+            for loader, index in self.rows.items()
         }
 
     def fit(self, *_: Any, **arguments: Any) -> None:
@@ -55,6 +60,7 @@ def test_rows_and_logits_come_together(tmp_path: Path) -> None:
     table = parts.predict(tmp_path / "best.ckpt")
     assert table["candidate_id"].tolist() == [1, 2, 3, 4]
     assert table["logit"].tolist() == [0.5, 1.0, 1.5, 2.0]
+    assert table["counts"].map(list).tolist() == [[0, 1], [2, 3], [0, 1], [2, 3]], "arrays stay with their row"
     assert set(table["fold"]) == {3}
     assert trainer.callbacks == [], "the collector is taken out again"
     assert trainer.arguments["weights_only"] is True
@@ -63,7 +69,7 @@ def test_rows_and_logits_come_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("rows", "message"), [({0: [1], 1: [3, 4]}, "1 of 2 val"), ({0: [1, 2]}, "0 of 2 test")])
 def test_a_missing_row_is_an_error(rows: dict[int, list[int]], message: str, tmp_path: Path) -> None:
     parts, trainer = experiment(tmp_path, rows)
-    with pytest.raises(RunError, match=f"{message} candidates were scored"):
+    with pytest.raises(RunError, match=f"{message} samples were scored"):
         parts.predict(tmp_path / "best.ckpt")
     assert trainer.callbacks == []
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from lungdet.cli.application import launch, with_absolute_paths
-from lungdet.errors import ConfigError, LungdetError, RunError, ScanError
+from lungdet.errors import ConfigError, LungdetError, MissingFileError, RunError, ScanError
 
 if TYPE_CHECKING:
+    from lungdet.cli.detection_evaluation import Truth
     from lungdet.cli.recipes import Detector, Networks
     from lungdet.cli.scan_results import ResultFolder
     from lungdet.io.scan_search import FoundScan
+    from lungdet.pipeline.detections import Detections
 
 log = logging.getLogger(__name__)
 
 OUTPUTS = ("dicom",)
-# What a scan may fail of without ending the batch; anything else is a defect of ours and keeps its traceback.
-_FAILURES = (LungdetError, OSError, MemoryError, RuntimeError)
 
 
 def run(cfg: DictConfig) -> None:
@@ -29,6 +29,7 @@ def run(cfg: DictConfig) -> None:
 
     Raises:
         ConfigError: settings that do not fit together.
+        LungdetError: an input, a network or a table that cannot be used.
         ScanError: some scans failed; the others have results, and the message lists the failures.
     """
     from lungdet.cli.recipes import book_detector, build_detector
@@ -38,28 +39,31 @@ def run(cfg: DictConfig) -> None:
 
     cfg = with_absolute_paths(cfg)
     check_config(cfg, root="detect")
-    outputs = _outputs(cfg)
+    check_values(cfg)
+    truth = _truth(cfg)
     networks = _networks(cfg)
     detector = build_detector(cfg.pipeline, networks)
     second = book_detector(networks) if cfg.with_book and detector.name != "book" else None
-    scans = _chosen(cfg, search_scans(cfg.input), networks)
-    if "dicom" in outputs and not any(scan.is_dicom for scan in scans):
-        raise ConfigError(
-            [
-                f"outputs: dicom refers to the slices of a DICOM series, and {cfg.input} holds none (only "
-                f"{scans[0].path.name}...); leave it out: outputs=[]"
-            ]
-        )
-    settings = {**detector.settings, "with_book": second is not None, "outputs": outputs}
-    results = ResultFolder(
-        Path(cfg.out), settings=settings, single=Path(cfg.input).is_file() or (len(scans) == 1 and scans[0].is_dicom)
-    )
+    found = search_scans(_path(cfg.input))
+    _check_dicom(cfg, found)
+    scans = _chosen(cfg, found, networks)
+    settings = {
+        **detector.settings,
+        "input": str(_path(cfg.input).resolve()),
+        "with_book": second is not None,
+        "outputs": _outputs(cfg),
+        "n_shown": cfg.n_shown,
+        "dicom_probability": cfg.dicom_probability if _outputs(cfg) else None,
+    }
+    is_single = _path(cfg.input).is_file() or (len(scans) == 1 and scans[0].is_dicom)
+    results = ResultFolder(Path(cfg.out), settings=settings, single=scans[0].series_uid if is_single else None)
     results.claim(overwrite=cfg.overwrite)
-    failures = search_all(cfg, scans, detector=detector, second=second, results=results)
-    finish(cfg, scans, failures, results=results)
+    failures = search_all(cfg, scans, detector=detector, second=second, results=results, truth=truth)
+    finish(cfg, scans, failures, results=results, truth=truth)
     if failures:
+        rest = "; the others have results" if len(failures) < len(scans) else ""
         listed = "\n".join(f"  {uid}: {message}" for uid, message in sorted(failures.items()))
-        raise ScanError(f"{len(failures)} of {len(scans)} scans failed; the others have results.\n{listed}")
+        raise ScanError(f"{len(failures)} of {len(scans)} scan(s) failed{rest}.\n{listed}")
 
 
 def search_all(
@@ -69,6 +73,7 @@ def search_all(
     detector: Detector,
     second: Detector | None,
     results: ResultFolder,
+    truth: Truth | None,
 ) -> dict[str, str]:
     """Search every scan that has no result yet.
 
@@ -80,25 +85,36 @@ def search_all(
 
     failures: dict[str, str] = {}
     missing = [scan for scan in scans if not results.has(scan.series_uid)]
-    if len(missing) < len(scans):
-        log.info("%d of %d scans have results already", len(scans) - len(missing), len(scans))
+    n_done = len(scans) - len(missing)
+    if n_done:
+        log.info("%d of %d scans have results already; their reports stay as they are", n_done, len(scans))
     with scan_progress("detect", total=len(scans)) as advance:
-        advance(len(scans) - len(missing), len(scans))
-        for number, found in enumerate(missing, start=len(scans) - len(missing) + 1):
+        advance(n_done, len(scans))
+        for number, found in enumerate(missing, start=n_done + 1):
+            uid = found.series_uid
             try:
-                detections = search_one(cfg, found, detector=detector, second=second, results=results)
-            except _FAILURES as error:
-                failures[found.series_uid] = f"{type(error).__name__}: {error}"
-                log.warning("%s: %s", found.series_uid, error)
+                detections = search_one(cfg, found, detector=detector, second=second, results=results, truth=truth)
+            except (LungdetError, OSError, MemoryError) as error:
+                failures[uid] = str(error) or type(error).__name__
+                log.warning("%s: %s", uid, failures[uid])
+            except Exception as error:  # a defect of ours in one scan must not cost the others their results
+                failures[uid] = f"unexpected {type(error).__name__}: {error}"
+                log.exception("%s: please report this", uid)
             else:
-                log.info("%s: %s (%.1f s)", found.series_uid, headline(detections), sum(detections.seconds.values()))
+                log.info("%s: %s (%.1f s)", uid, headline(detections), sum(detections.seconds.values()))
             advance(number, len(scans))
     return failures
 
 
 def search_one(
-    cfg: DictConfig, found: FoundScan, *, detector: Detector, second: Detector | None, results: ResultFolder
-) -> Any:
+    cfg: DictConfig,
+    found: FoundScan,
+    *,
+    detector: Detector,
+    second: Detector | None,
+    results: ResultFolder,
+    truth: Truth | None,
+) -> Detections:
     """Read one scan, search it, write its files.
 
     Raises:
@@ -107,8 +123,10 @@ def search_one(
     from lungdet.io.scan import read_scan
     from lungdet.outputs.dicom_series import read_dicom_series
 
+    if found.problem:
+        raise ScanError(found.problem)
     uid = found.series_uid if found.is_dicom else None
-    series = read_dicom_series(found.path, series_uid=uid) if "dicom" in _outputs(cfg) and found.is_dicom else None
+    series = read_dicom_series(found.path, series_uid=uid) if "dicom" in _outputs(cfg) else None
     scan = read_scan(found.path, series_uid=uid)
     detections = detector.run(scan)
     others = {} if second is None else {second.name: second.run(scan)}
@@ -116,7 +134,7 @@ def search_one(
         scan,
         detections,
         others=others,
-        annotations=_annotations(cfg),
+        annotations=None if truth is None else truth.of_scan(scan.series_uid),
         series=series,
         n_shown=cfg.n_shown,
         dicom_probability=cfg.dicom_probability,
@@ -124,25 +142,60 @@ def search_one(
     return detections
 
 
-def finish(cfg: DictConfig, scans: Sequence[FoundScan], failures: dict[str, str], *, results: ResultFolder) -> None:
+def finish(
+    cfg: DictConfig,
+    scans: Sequence[FoundScan],
+    failures: dict[str, str],
+    *,
+    results: ResultFolder,
+    truth: Truth | None,
+) -> None:
     """Write what belongs to the whole collection, and compare it with annotations where there are any."""
     from lungdet.cli.detection_evaluation import evaluate_detections
 
     searched = [scan.series_uid for scan in scans if scan.series_uid not in failures]
-    if not searched:
-        return
     results.write_tables(searched, failures)
     froc = None
-    if cfg.annotations is not None:
-        froc = evaluate_detections(
-            results.path,
-            annotations=Path(cfg.annotations),
-            excluded=None if cfg.excluded is None else Path(cfg.excluded),
-            n_bootstraps=cfg.n_bootstraps,
-            seed=cfg.seed,
+    if truth is not None and searched:
+        if failures:
+            log.warning("%d failed scan(s) and their nodules are not in the numbers that follow", len(failures))
+        froc = evaluate_detections(results.path, truth, n_bootstraps=cfg.n_bootstraps, seed=cfg.seed)
+    page = results.write_index(searched, failures, froc=froc, title=_path(cfg.input).resolve().name)
+    if searched:
+        log.info("results: %s", page)
+
+
+def check_values(cfg: DictConfig) -> None:
+    """Refuse values that no command could use.
+
+    Raises:
+        ConfigError: all of them together.
+    """
+    problems = [f"{key}: {cfg[key]}; give 0 or more" for key in ("n_bootstraps", "seed", "n_shown") if cfg[key] < 0]
+    if not 0 <= cfg.dicom_probability <= 1:
+        problems.append(f"dicom_probability: {cfg.dicom_probability}; give a probability from 0 to 1")
+    unknown = [name for name in _outputs(cfg) if name not in OUTPUTS]
+    if unknown:
+        problems.append(
+            f"outputs: {unknown[0]!r} is unknown; allowed: {', '.join(OUTPUTS)} (table, JSON, report and markups are "
+            "always written)"
         )
-    page = results.write_index(searched, failures, froc=froc, title=Path(cfg.input).name)
-    log.info("results: %s", page)
+    if cfg.excluded is not None and cfg.annotations is None:
+        problems.append("excluded: without annotations nothing is compared; add annotations=...")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _check_dicom(cfg: DictConfig, scans: Sequence[FoundScan]) -> None:
+    """Refuse DICOM outputs for scans that are none, before anything is computed."""
+    other = next((scan for scan in scans if not scan.is_dicom), None)
+    if "dicom" in _outputs(cfg) and other is not None:
+        raise ConfigError(
+            [
+                f"outputs: a DICOM SEG and SR refer to the slices of a DICOM series, and {other.path} is none; give a "
+                "folder of DICOM series, or leave dicom out"
+            ]
+        )
 
 
 def _networks(cfg: DictConfig) -> Networks:
@@ -171,7 +224,7 @@ def _chosen(cfg: DictConfig, scans: list[FoundScan], networks: Networks) -> list
     """The scans that `only` names.
 
     Raises:
-        RunError: a listed series that is not among the scans, or none left.
+        LungdetError: no list of series, or a listed one that is not among the scans.
     """
     from lungdet.cli.networks import series_of_test_patients
     from lungdet.io.luna16_tables import read_seriesuids
@@ -179,36 +232,36 @@ def _chosen(cfg: DictConfig, scans: list[FoundScan], networks: Networks) -> list
     if cfg.only is None:
         return scans
     if cfg.only == "test":
-        wanted = series_of_test_patients([n for given in networks.values() for n in given], Path(cfg.input))
+        wanted = series_of_test_patients([n for given in networks.values() for n in given], _path(cfg.input))
+    elif not _path(cfg.only).is_file():
+        raise MissingFileError(f"only: {cfg.only!r} is no file; give null, test, or a file with one series UID a line")
     else:
-        wanted = read_seriesuids(cfg.only)
+        wanted = read_seriesuids(_path(cfg.only))
     there = {scan.series_uid for scan in scans}
     absent = [uid for uid in wanted if uid not in there]
     if absent:
-        raise RunError(f"only: {len(absent)} of {len(wanted)} listed series are not in {cfg.input}, first {absent[0]}")
+        damaged = "".join(f"\n  {scan.problem}" for scan in scans if scan.problem)
+        raise RunError(
+            f"only: {len(absent)} of {len(wanted)} listed series are not in {cfg.input}, first {absent[0]}{damaged}"
+        )
     log.info("%d of %d scans are searched", len(wanted), len(scans))
     return [scan for scan in scans if scan.series_uid in set(wanted)]
 
 
 def _outputs(cfg: DictConfig) -> list[str]:
-    outputs = [cfg.outputs] if isinstance(cfg.outputs, str) else list(cfg.outputs)
-    unknown = [name for name in outputs if name not in OUTPUTS]
-    if unknown:
-        raise ConfigError(
-            [
-                f"outputs: {unknown[0]!r} is unknown; allowed: {', '.join(OUTPUTS)} (table, JSON, report and markups "
-                "are always written)"
-            ]
-        )
-    return sorted(set(outputs))
+    return [cfg.outputs] if isinstance(cfg.outputs, str) else sorted(set(cfg.outputs))
 
 
-def _annotations(cfg: DictConfig) -> Any:
-    """The annotated nodules for the reports, with ratings where there are any; None without a file."""
-    from lungdet.cli.detection_evaluation import rated_nodules
-    from lungdet.io.luna16_tables import read_annotations
+def _truth(cfg: DictConfig) -> Truth | None:
+    from lungdet.cli.detection_evaluation import read_truth
 
-    return None if cfg.annotations is None else rated_nodules(Path(cfg.annotations), read_annotations(cfg.annotations))
+    if cfg.annotations is None:
+        return None
+    return read_truth(_path(cfg.annotations), None if cfg.excluded is None else _path(cfg.excluded))
+
+
+def _path(given: str) -> Path:
+    return Path(given).expanduser()
 
 
 def main() -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from lungdet.errors import ConfigError, LungdetError, RunError
 
@@ -37,6 +39,7 @@ class TrainedNetwork:
         name: how the reader of a result recognises it.
         sha256: of its weights or its file.
         run: the run directory it comes from, None for files.
+        split_hash: of the patients it was trained without, where known.
         label_rule: of a malignancy network, where known.
     """
 
@@ -45,6 +48,7 @@ class TrainedNetwork:
     name: str
     sha256: str
     run: RunDirectory | None = None
+    split_hash: str | None = None
     label_rule: str | None = None
 
     def describe(self) -> dict[str, Any]:
@@ -76,6 +80,8 @@ def load_networks(
     for reference in listed:
         try:
             network = load_network(reference, role=role, checkpoint=checkpoint, runs=runs)
+        except ConfigError as error:
+            raise ConfigError([f"networks.{role}: {problem}" for problem in error.problems]) from error
         except LungdetError as error:
             raise type(error)(f"networks.{role}: {error}") from error
         network.net.to(device)
@@ -106,7 +112,7 @@ def load_network(reference: str, *, role: str, checkpoint: str, runs: Path) -> T
         RunError: it was trained for something else, or cannot be read.
         MissingFileError: no such file.
     """
-    from lungdet.exports.load import is_exported, load_exported
+    from lungdet.exports.load import FORMATS, is_exported, load_exported
 
     path = Path(reference).expanduser()
     if path.suffix == ".state":
@@ -116,8 +122,16 @@ def load_network(reference: str, *, role: str, checkpoint: str, runs: Path) -> T
         _check_task(exported.card.task, role=role, name=path.name)
         entry = next(e for e in exported.card.files.values() if e.file == path.name)
         return TrainedNetwork(
-            exported.net, exported.card.input, path.name, entry.sha256, label_rule=exported.card.label_rule
+            exported.net,
+            exported.card.input,
+            path.name,
+            entry.sha256,
+            split_hash=exported.card.training.get("split_hash"),
+            label_rule=exported.card.label_rule,
         )
+    if path.is_file():
+        suffixes = ", ".join([*(form.suffix for form in FORMATS.values()), ".state"])
+        raise RunError(f"{path} is no network that can be read: give a run directory or a file {suffixes}")
     return _run_network(reference, role=role, checkpoint=checkpoint, runs=runs)
 
 
@@ -134,7 +148,10 @@ def _run_network(reference: str, *, role: str, checkpoint: str, runs: Path) -> T
     net = trained_network(describe_network(record.config["model"]["net"]), file)
     card = card_of_run(record, net, name=run.path.name)
     name = f"{run.path.name}/{file.stem}"
-    return TrainedNetwork(net, card.input, name, _hash_of(net), run=run, label_rule=card.label_rule)
+    split_hash = card.training.get("split_hash")
+    return TrainedNetwork(
+        net, card.input, name, _hash_of(net), run=run, split_hash=split_hash, label_rule=card.label_rule
+    )
 
 
 def newest_run(runs: Path, *, role: str) -> RunDirectory:
@@ -148,8 +165,11 @@ def newest_run(runs: Path, *, role: str) -> RunDirectory:
     found = sorted(runs.glob("**/predictions.parquet"), key=lambda p: (p.stat().st_mtime_ns, str(p)), reverse=True)
     for file in found:
         run = RunDirectory(file.parent)
-        if run.config.is_file() and _task_of(run) == TASKS[role]:
-            return run
+        try:
+            if _task_of(run) == TASKS[role]:
+                return run
+        except RunError:  # the newest runs may be of other kinds, or damaged; only the wanted one is asked for more
+            continue
     model = {"segmentation": "unet_seg", "classifier": "luna_cls", "malignancy": "malignancy"}[role]
     raise RunError(f"latest: no finished run of a {role} below {runs}; make one: lungdet train model={model}")
 
@@ -158,39 +178,55 @@ def series_of_test_patients(networks: Sequence[TrainedNetwork], collection: Path
     """Series of the patients that none of the networks was trained or chosen on.
 
     Args:
-        networks: at least one of them from a run directory; files are not asked, nobody knows their patients.
+        networks: at least one of them from a run directory, whose split names the patients; exported files have the
+            hash of theirs, of others nobody knows, which is logged.
         collection: folder in LUNA16 layout, whose tables say which series is whose.
 
     Raises:
-        ConfigError: no network of a run, or runs that were split differently.
+        ConfigError: no network of a run, networks that were split differently.
+        RunError: none of the test patients is in the collection.
     """
     from lungdet.data.partitions import Split
     from lungdet.io.luna16 import read_luna16
 
-    splits = {}
+    splits: dict[str, Split] = {}
     for network in networks:
         if network.run is not None and network.run.split.is_file():
             splits[network.name] = Split.from_json(network.run.split.read_text())
     if not splits:
         raise ConfigError(["only: test needs the split of a run directory, and no network comes from one"])
-    if len({split.test for split in splits.values()}) > 1:
+    hashes = {n.name: n.split_hash for n in networks if n.split_hash is not None}
+    hashes |= {name: split.hash for name, split in splits.items()}
+    if len(set(hashes.values())) > 1:
         raise ConfigError(
             [
-                f"only: test is ambiguous, {', '.join(splits)} have different test patients; train them with one "
+                f"only: test is ambiguous, {', '.join(hashes)} were trained on different splits; train them with one "
                 "split= on one collection, or give a file with series UIDs"
             ]
         )
+    unknown = sorted({network.name for network in networks} - set(hashes))
+    if unknown:
+        log.warning("only=test: nobody knows the training patients of %s; they may be among these", ", ".join(unknown))
     patients = next(iter(splits.values())).test
     series = read_luna16(collection).series
-    return tuple(series.loc[series["patient_id"].isin(patients), "series_uid"])
+    chosen = tuple(series.loc[series["patient_id"].isin(patients), "series_uid"])
+    if not chosen:
+        raise RunError(
+            f"only: none of the {len(patients)} test patients of {next(iter(splits))} is in {collection}; give the "
+            "collection it was trained on, or a file with series UIDs"
+        )
+    return chosen
 
 
 def _task_of(run: RunDirectory) -> str:
     from lungdet.exports.from_run import task_of
 
-    config = OmegaConf.load(run.config)
+    try:
+        config = OmegaConf.load(run.config)
+    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        raise RunError(f"{run.config} cannot be read: {error}") from error
     model = config.get("model") if isinstance(config, DictConfig) else None
-    if model is None:
+    if not isinstance(model, DictConfig):
         raise RunError(f"{run.config} has no model: not the run of a network")
     return str(task_of({"_target_": model.get("_target_", "")})[0])
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from lungdet.cli.networks import TrainedNetwork
-from lungdet.errors import ConfigError, ShapeError
+from lungdet.cli.networks import TASKS, TrainedNetwork
+from lungdet.errors import ConfigError, LungdetError, ShapeError
 
 if TYPE_CHECKING:
     from lungdet.io.scan import Scan
@@ -24,6 +25,9 @@ Networks = dict[str, tuple[TrainedNetwork, ...]]
 # A pixel's receptive field in the 2.5-D UNet, in units of its coarsest level; 24 pixels at three levels.
 _HALO_LEVELS = 6
 _SPOKEN = {"classifier": "classifier", "malignancy": "malignancy classifier"}
+_BOOK_SLICES = 7
+# Nodules that matter begin at 4 to 6 mm; in thicker slices they lie between two centres.
+_THICK_MM = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,32 +50,24 @@ def build_detector(pipeline: DictConfig, networks: Networks) -> Detector:
 
     Raises:
         ConfigError: networks or settings that do not fit together; the config path comes first.
+        RunError: a network whose weights are NaN or infinite.
     """
     if pipeline.name == "book":
         return book_detector(networks)
-    from lungdet.config.build import build
     from lungdet.pipeline.detect import detect
 
-    asked = {role: _inference(pipeline, role) for role in networks}
+    asked = _inference(pipeline.inference)
     if networks["segmentation"]:
         segmenter = _segmenter(networks["segmentation"], asked["segmentation"])
-        source = build(pipeline.segmentation, segmenter=segmenter)
+        source = _part(pipeline, "segmentation", segmenter=segmenter)
     else:
-        source = build(pipeline.blobs)
-    recipe = build(
-        pipeline.recipe,
-        source=source,
-        classifier=_classifier(networks["classifier"], asked["classifier"], role="classifier"),
-        malignancy=_classifier(networks["malignancy"], asked["malignancy"], role="malignancy"),
-    )
+        source = _part(pipeline, "blobs")
+    judges = {role: _classifier(networks[role], asked[role], role=role) for role in _SPOKEN}
+    recipe = _part(pipeline, "recipe", source=source, **judges)
     used = _described(networks)
-    settings = {**recipe.describe(), "networks": used}
-
-    def run(scan: Scan) -> Detections:
-        found = detect(scan, recipe)
-        return dataclasses.replace(found, recipe={**found.recipe, "networks": used})
-
-    return Detector("default", run, settings)
+    return Detector(
+        "default", _completed(lambda scan: detect(scan, recipe), used), {**recipe.describe(), "networks": used}
+    )
 
 
 def book_detector(networks: Networks) -> Detector:
@@ -85,17 +81,20 @@ def book_detector(networks: Networks) -> Detector:
     problems = []
     for role, given in networks.items():
         if not given and role != "malignancy":
-            problems.append(f"networks.{role}: pipeline=book needs one, such as a .state file of the book")
+            problems.append(f"networks.{role}: the book's recipe needs one, such as a .state file of the book")
         if len(given) > 1:
-            problems.append(f"networks.{role}: pipeline=book takes one network, got an ensemble of {len(given)}")
+            problems.append(f"networks.{role}: the book's recipe takes one network, got an ensemble of {len(given)}")
         for network in given:
             card = network.input
             fits = card.window_hu == CROP.window_hu and card.scale == CROP.scale and card.spacing_zyx_mm is None
-            fits &= card.layout == "slices" if role == "segmentation" else card.crop_zyx_vox == CROP.shape_zyx
+            if role == "segmentation":
+                fits &= card.layout == "slices" and card.channels == _BOOK_SLICES
+            else:
+                fits &= card.layout == "volume" and card.crop_zyx_vox == CROP.shape_zyx
             if not fits:
                 problems.append(
                     f"networks.{role}: {network.name} was not trained on the book's input (native voxels, HU clipped "
-                    "to [-1000, 1000] and not scaled); use pipeline=default"
+                    "to [-1000, 1000] and not scaled); type pipeline=default with_book=false"
                 )
     if problems:
         raise ConfigError(problems)
@@ -105,28 +104,75 @@ def book_detector(networks: Networks) -> Detector:
         segmenter=nets["segmentation"], classifier=nets["classifier"], malignancy=nets.get("malignancy")
     )
     used = _described(networks)
-
-    def run(scan: Scan) -> Detections:
-        found = detect_book(scan, book)
-        return dataclasses.replace(found, recipe={**found.recipe, "networks": used})
-
-    return Detector("book", run, {"pipeline": "book", "networks": used})
+    return Detector(
+        "book", _completed(lambda scan: detect_book(scan, book), used), {"pipeline": "book", "networks": used}
+    )
 
 
-def _inference(pipeline: DictConfig, role: str) -> dict[str, Any]:
-    """flips, mean and precision of one role, as plain values."""
-    node = OmegaConf.to_container(pipeline.inference[role], resolve=True)
-    assert isinstance(node, dict)
-    allowed = {"flips", "mean", "precision", "batch_size", "overlap"}
-    unknown = sorted(set(map(str, node)) - allowed)
-    if unknown:
-        raise ConfigError([f"pipeline.inference.{role}.{unknown[0]}: allowed are {', '.join(sorted(allowed))}"])
-    settings = {str(key): value for key, value in node.items()}
-    settings["flips"] = tuple(settings.get("flips", [""]))
-    return settings
+def _completed(run: Callable[[Scan], Detections], used: dict[str, Any]) -> Callable[[Scan], Detections]:
+    """Detections that name their networks, with a note where the scan's slices are too thick for any recipe."""
+
+    def complete(scan: Scan) -> Detections:
+        found = run(scan)
+        notes = found.notes
+        thickness = scan.geometry.spacing_zyx_mm[0]
+        if thickness > _THICK_MM:
+            notes += (
+                f"{scan.series_uid}: slices are {thickness:g} mm apart: nodules smaller than that can lie between them "
+                "and be missed",
+            )
+        return dataclasses.replace(found, notes=notes, recipe={**found.recipe, "networks": used})
+
+    return complete
 
 
-def _segmenter(networks: Sequence[TrainedNetwork], asked: dict[str, Any]) -> Segmenter:
+def _part(pipeline: DictConfig, name: str, **given: Any) -> Any:
+    """A step of the pipeline from its node."""
+    from lungdet.config.build import build
+
+    node = pipeline[name]
+    if node is None:
+        raise ConfigError([f"pipeline.{name}: null; pipeline=default needs a node with _target_"])
+    # Steps are compared and hashed by their values, which lists cannot be.
+    values = {str(key): tuple(value) for key, value in node.items() if isinstance(value, ListConfig)}
+    with _path_first(f"pipeline.{name}"):
+        return build(OmegaConf.create({**node, "_partial_": True}))(**values, **given)
+
+
+def _inference(node: DictConfig | None) -> dict[str, dict[str, Any]]:
+    """Role -> flips, mean, precision and batch_size, as plain values.
+
+    Raises:
+        ConfigError: an unknown role or key, a value of another type; all of them together.
+    """
+    from lungdet.config.nodes import mismatch, near_word
+    from lungdet.pipeline.inference import Mean, Precision
+
+    hints = {"flips": Sequence[str], "mean": Mean, "precision": Precision, "batch_size": int, "overlap": float}
+    given: Any = {} if node is None else OmegaConf.to_container(node, resolve=True)
+    asked: dict[str, dict[str, Any]] = {role: dict(given.get(role) or {}) for role in TASKS}
+    problems = [
+        f"pipeline.inference.{role}: there is no network '{role}'{near_word(str(role), TASKS)}"
+        for role in given
+        if role not in TASKS
+    ]
+    for role, settings in asked.items():
+        for key, value in settings.items():
+            path = f"pipeline.inference.{role}.{key}"
+            if key not in hints:
+                problems.append(f"{path}: there is no key '{key}'{near_word(str(key), hints)}")
+            elif (expected := mismatch(value, hints[key])) is not None:
+                problems.append(f"{path}: expects {expected}, got {value!r}")
+            elif key == "overlap" and role != "segmentation":
+                problems.append(f"{path}: crops do not overlap; remove the key")
+    if problems:
+        raise ConfigError(problems)
+    for settings in asked.values():
+        settings["flips"] = tuple(settings.get("flips", [""]))
+    return asked
+
+
+def _segmenter(networks: Sequence[TrainedNetwork], asked: Mapping[str, Any]) -> Segmenter:
     from lungdet.pipeline.segment import PatchSegmenter, SliceSegmenter
 
     card, nets = networks[0].input, tuple(network.net for network in networks)
@@ -137,43 +183,38 @@ def _segmenter(networks: Sequence[TrainedNetwork], asked: dict[str, Any]) -> Seg
         "spacing_zyx_mm": card.spacing_zyx_mm,
         **asked,
     }
-    if card.layout == "volume":
-        return PatchSegmenter(patch_zyx=card.crop_zyx_vox, **common)
-    if "overlap" in asked:
-        raise ConfigError(["pipeline.inference.segmentation.overlap: slices do not overlap; remove the key"])
-    divisor = card.size_divisor or 1
-    return SliceSegmenter(halo_px=_HALO_LEVELS * divisor, alignment=max(8, divisor), **common)
+    with _path_first("pipeline.inference.segmentation", network="networks.segmentation"):
+        if card.layout == "volume":
+            return PatchSegmenter(patch_zyx=card.crop_zyx_vox, **common)
+        if "overlap" in asked:
+            raise ConfigError(["overlap: slices do not overlap; remove the key"])
+        divisor = card.size_divisor or 1
+        return SliceSegmenter(halo_px=_HALO_LEVELS * divisor, alignment=max(8, divisor), **common)
 
 
-def _classifier(networks: Sequence[TrainedNetwork], asked: dict[str, Any], *, role: str) -> CandidateClassifier | None:
+def _classifier(
+    networks: Sequence[TrainedNetwork], asked: Mapping[str, Any], *, role: str
+) -> CandidateClassifier | None:
     from lungdet.pipeline.classify import CandidateClassifier
 
     if not networks:
         return None
-    if "overlap" in asked:
-        raise ConfigError([f"pipeline.inference.{role}.overlap: crops do not overlap; remove the key"])
-    try:
-        return CandidateClassifier(
-            nets=tuple(network.net for network in networks),
-            contract=crop_input(networks[0]),
-            name=_SPOKEN[role],
-            **asked,
-        )
-    except ShapeError as error:
-        raise ConfigError([f"networks.{role}: {error}"]) from error
+    with _path_first(f"pipeline.inference.{role}", network=f"networks.{role}"):
+        nets = tuple(network.net for network in networks)
+        return CandidateClassifier(nets=nets, contract=crop_input(networks[0]), name=_SPOKEN[role], **asked)
 
 
 def crop_input(network: TrainedNetwork) -> CropInput:
     """What a network of crops was trained on.
 
     Raises:
-        ConfigError: it takes slices.
+        ShapeError: it takes slices.
     """
     from lungdet.pipeline.crops import CropInput
 
     card = network.input
     if card.layout != "volume" or card.channels != 1:
-        raise ConfigError([f"{network.name} takes {card.channels} channels of {card.layout}, not crops of a volume"])
+        raise ShapeError(f"{network.name} takes {card.channels} channels of {card.layout}, not crops of a volume")
     return CropInput(
         shape_zyx=card.crop_zyx_vox,
         spacing_zyx_mm=card.spacing_zyx_mm,
@@ -181,6 +222,17 @@ def crop_input(network: TrainedNetwork) -> CropInput:
         scale=card.scale,
         border=card.border,
     )
+
+
+@contextmanager
+def _path_first(settings: str, *, network: str = "") -> Iterator[None]:
+    """Puts the config path in front of what a step complains about: its settings, or the network it was given."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError([f"{settings}: {problem}" for problem in error.problems]) from error
+    except LungdetError as error:
+        raise type(error)(f"{network or settings}: {error}") from error
 
 
 def _described(networks: Networks) -> dict[str, Any]:

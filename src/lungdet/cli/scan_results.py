@@ -1,9 +1,9 @@
 """The folder of a detection run: which files it holds, which scans are done, and that settings are not mixed in it.
 
 detect.json                       settings that made the results
-detections.csv detections.parquet patients.csv seriesuids.csv index.html froc/     of all scans
+detections.csv detections.parquet patients.csv seriesuids.csv failures.json index.html froc/     of all scans
 <series_uid>/                     of one scan; with a single scan its files lie in the folder itself:
-    detections.csv detections.json report.html detections.mrk.json segmentation.dcm report.dcm
+    detections.csv detections.parquet detections.json report.html detections.mrk.json segmentation.dcm report.dcm
 """
 
 from __future__ import annotations
@@ -28,6 +28,18 @@ RECORD = "detections.json"
 TABLE = "detections.parquet"
 SERIES = "seriesuids.csv"
 PATIENTS = "patients.csv"
+FAILURES = "failures.json"
+INDEX = "index.html"
+
+_FORMAT = "lungdet.detect/1"
+_OF_ONE = (
+    RECORD, TABLE, "detections.csv", "report.html", "detections.mrk.json", "segmentation.dcm", "report.dcm",
+)  # fmt: skip
+_OF_ALL = (*_OF_ONE, SERIES, PATIENTS, FAILURES, INDEX, "evaluation.json", "patients.json", SETTINGS)
+_PATIENT_COLUMNS = [
+    "series_uid", "nodule_probability", "malignancy_probability", "n_candidates", "n_nodules", "rule",
+    "nodule_threshold", "lung_volume_ml", "notes",
+]  # fmt: skip
 
 
 class ResultFolder:
@@ -36,36 +48,39 @@ class ResultFolder:
     Args:
         path: the folder.
         settings: all that decides a result, ready for JSON.
-        single: one scan only, whose files lie in the folder itself.
+        single: series UID of the scan where there is one only, whose files lie in the folder itself; else None.
     """
 
-    def __init__(self, path: Path, *, settings: Mapping[str, Any], single: bool) -> None:
-        self.path, self.single = path, single
+    def __init__(self, path: Path, *, settings: Mapping[str, Any], single: str | None) -> None:
+        self.path, self.single = path, single is not None
         # Through JSON, so that what was written compares equal to what will be read.
-        self.settings: dict[str, Any] = json.loads(json.dumps({**settings, "single": single}, sort_keys=True))
+        text = json.dumps({**settings, "format": _FORMAT, "single": single}, sort_keys=True)
+        self.settings: dict[str, Any] = json.loads(text)
 
     def claim(self, *, overwrite: bool) -> None:
         """Make the folder that of these settings.
 
         Raises:
-            StoreError: it holds results of other settings, or files that are no results.
+            StoreError: it holds results of other settings, or files that are no results: those are never touched.
         """
         marker = self.path / SETTINGS
-        if marker.is_file():
-            theirs = json.loads(marker.read_text(encoding="utf-8"))
+        theirs = _read_dict(marker)
+        if theirs.get("format") == _FORMAT:
             if theirs == self.settings:
                 return
             differing = sorted(k for k in {*theirs, *self.settings} if theirs.get(k) != self.settings.get(k))
             if not overwrite:
                 raise StoreError(
-                    f"{self.path} holds results of other settings ({', '.join(differing)} differ); give another folder "
-                    "by out=..., or type overwrite=true to throw them away"
+                    f"out: {self.path} holds results of other settings ({', '.join(differing)} differ); give another "
+                    "folder by out=..., or type overwrite=true to throw them away"
                 )
-            shutil.rmtree(self.path)
-        elif self.path.exists() and any(self.path.iterdir()):
-            raise StoreError(f"{self.path} is not empty and holds no results of lungdet detect; give out=<new folder>")
+            _remove_results(self.path)
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise StoreError(
+                f"out: {self.path} is no empty folder and holds no results of lungdet detect; give out=<new folder>"
+            )
         self.path.mkdir(parents=True, exist_ok=True)
-        marker.write_text(json.dumps(self.settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        _write_json(marker, self.settings)
 
     def folder(self, series_uid: str) -> Path:
         """Where the files of a scan lie."""
@@ -73,10 +88,7 @@ class ResultFolder:
 
     def has(self, series_uid: str) -> bool:
         """Whether a scan has its result: detections.json is written last."""
-        record = self.folder(series_uid) / RECORD
-        if not record.is_file():
-            return False
-        return bool(json.loads(record.read_text(encoding="utf-8")).get("series_uid") == series_uid)
+        return bool(_read_dict(self.folder(series_uid) / RECORD).get("series_uid") == series_uid)
 
     def write(
         self,
@@ -141,20 +153,27 @@ class ResultFolder:
         write_record(detections, scan, folder / RECORD, versions=versions)
 
     def write_tables(self, searched: Sequence[str], failures: Mapping[str, str]) -> None:
-        """Write the tables of all scans together: candidates, patients, the series that were searched."""
+        """Write the tables of all scans together: candidates, patients, the series that were searched, failures.
+
+        Args:
+            searched: series UIDs that have a result; without any there are no tables.
+            failures: series UID -> why it has none.
+        """
         from lungdet.outputs.submission import write_submission
 
+        (self.path / FAILURES).unlink(missing_ok=True)
+        if failures:
+            _write_json(self.path / FAILURES, dict(failures))
+        if not searched:
+            return
         tables = [pd.read_parquet(self.folder(uid) / TABLE) for uid in searched]
         if not self.single:
             pd.concat(tables, ignore_index=True).to_parquet(self.path / TABLE, index=False)
             write_submission(tables, self.path / "detections.csv")
-        patients = pd.DataFrame([{"series_uid": uid, **self._record(uid)["patient"]} for uid in searched])
+        records = [self._record(uid) for uid in searched]
+        patients = pd.DataFrame([_patient_row(record) for record in records], columns=_PATIENT_COLUMNS)
         patients.to_csv(self.path / PATIENTS, index=False)
         (self.path / SERIES).write_text("".join(f"{uid}\n" for uid in searched), encoding="utf-8")
-        (self.path / "failures.json").unlink(missing_ok=True)
-        if failures:
-            text = json.dumps(dict(failures), indent=2, sort_keys=True)
-            (self.path / "failures.json").write_text(text + "\n", encoding="utf-8")
 
     def write_index(
         self, searched: Sequence[str], failures: Mapping[str, str], *, froc: Mapping[str, Any] | None, title: str
@@ -167,7 +186,7 @@ class ResultFolder:
         records = [self._record(uid) for uid in searched]
         return write_collection_page(
             [scan_row(record, report=f"{record['series_uid']}/report.html") for record in records],
-            self.path / "index.html",
+            self.path / INDEX,
             title=title,
             failures=failures,
             froc=froc,
@@ -178,3 +197,36 @@ class ResultFolder:
     def _record(self, series_uid: str) -> dict[str, Any]:
         record: dict[str, Any] = json.loads((self.folder(series_uid) / RECORD).read_text(encoding="utf-8"))
         return record
+
+
+def _patient_row(record: Mapping[str, Any]) -> dict[str, Any]:
+    uid = record["series_uid"]
+    notes = "; ".join(note.removeprefix(f"{uid}: ") for note in record["notes"])
+    return {"series_uid": uid, **record["patient"], "notes": notes}
+
+
+def _remove_results(folder: Path) -> None:
+    """Delete what a detection run writes, by name: whatever else somebody keeps there stays."""
+    for scan in [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]:
+        for name in _OF_ONE:
+            (scan / name).unlink(missing_ok=True)
+            (scan / f"{name}.partial").unlink(missing_ok=True)
+        if not any(scan.iterdir()):
+            scan.rmdir()
+    if (folder / "froc" / "froc.json").is_file():
+        shutil.rmtree(folder / "froc")
+    for name in _OF_ALL:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _read_dict(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where there is none."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _write_json(path: Path, record: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")

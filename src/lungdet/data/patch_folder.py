@@ -26,8 +26,8 @@ from lungdet.store.schema import CropSize, StoreSpec
 class PatchFolderDataModule(CtDataModule):
     """Cubes of a folder, nodules against the rest; each counts as a scan of its own, named by its file.
 
-    Patients are those of the group column (`lungdet.io.patch_folder`). Where it is missing, every cube is its own patient,
-    and the split says so: cubes of one patient may then lie on both sides of it.
+    Patients are those of the group column (`lungdet.io.patch_folder`). Where it is missing, every cube is a patient of
+    its own, and the split says so: cubes of one patient may then lie on both sides of it.
 
     Args:
         root: holds patch_index.csv, bg_index.csv and the cubes.
@@ -97,11 +97,9 @@ class PatchFolderDataModule(CtDataModule):
         """
         if self._store is None:
             if any(n > m for n, m in zip(self._shape_zyx, self.folder.shape_zyx, strict=True)):
-                cube = ",".join(map(str, self.folder.shape_zyx))
+                given, cube = (",".join(map(str, shape)) for shape in (self._shape_zyx, self.folder.shape_zyx))
                 raise ConfigError(
-                    [
-                        f"data.crop is {list(self._shape_zyx)} voxels, the cubes are [{cube}]; type data.crop.vox=[{cube}]"
-                    ]
+                    [f"data.crop is [{given}] voxels, the cubes are [{cube}]; type data.crop.vox=[{cube}]"]
                 )
             self._store = PatchStore(
                 self.folder, spec=self.store_spec, values=self.values, unit_range_hu=self.unit_range_hu
@@ -137,9 +135,10 @@ class PatchFolderDataModule(CtDataModule):
         )
         patient = patches["group"].where(patches["group"] != "", patches["name"])
         series = pd.DataFrame({"series_uid": patches["name"], "patient_id": patient})
-        none = candidates.iloc[:0]
+        # Patients are stratified by their nodules; those of cubes are the positive ones.
+        nodules = candidates[patches["is_nodule"]].reset_index(drop=True)
         paths = {name: Path(path) for name, path in zip(patches["name"], patches["path"], strict=True)}
-        return Luna16(self.root, paths, series, none, none, candidates, None, {"cubes": len(patches)})
+        return Luna16(self.root, paths, series, nodules, nodules.iloc[:0], candidates, None, {"cubes": len(patches)})
 
     @property
     def preprocess_command(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from lungdet.evaluation.malignancy_findings import about_initial_weights, about_size_matched, count, span
 from lungdet.evaluation.results import ClassificationReport, Finding
 
 FEW_POSITIVES = 30
@@ -17,13 +18,13 @@ def find(report: ClassificationReport) -> tuple[Finding, ...]:
     """All remarks on a report's numbers, warnings first, otherwise in the order of the report."""
     remarks = [
         *_about_data(report),
-        *_about_initial_weights(report),
+        *about_initial_weights(report),
         *_about_ranking(report),
         *_about_half(report),
         *_about_transfer(report),
         *_about_calibration(report),
         *_about_size(report),
-        *_about_size_matched(report),
+        *about_size_matched(report),
         *_about_baselines(report),
     ]
     order = {"warning": 0, "note": 1, "good": 2}
@@ -46,7 +47,7 @@ def _about_data(report: ClassificationReport) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "leak",
-            f"{_count(len(audit.shared_patients), 'patient')} in validation and in test of the same fold ({who}"
+            f"{count(len(audit.shared_patients), 'patient')} in validation and in test of the same fold ({who}"
             f"{f' and {more} more' if more else ''}). Thresholds have seen patients they are judged on; repair the "
             "split.",
         )
@@ -60,14 +61,14 @@ def _about_data(report: ClassificationReport) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "few_positives",
-            f"Only {_count(here.positives, 'positive')} in {partition}, from {_count(here.patients, 'patient')} with "
+            f"Only {count(here.positives, 'positive')} in {partition}, from {count(here.patients, 'patient')} with "
             f"{report.wording.items}: read the intervals, not the point values, and rank no two models on them.",
         )
     if 1 <= here.patients < FEW_PATIENTS:
         yield Finding(
             "note",
             "few_patients",
-            f"{_count(here.patients, 'patient')} in {partition}: a bootstrap over so few tends to give intervals that "
+            f"{count(here.patients, 'patient')} in {partition}: a bootstrap over so few tends to give intervals that "
             "are too narrow.",
         )
     val = report.counts["val"]
@@ -80,27 +81,6 @@ def _about_data(report: ClassificationReport) -> Iterator[Finding]:
             "warning",
             "no_val_positives",
             "Validation has no positives: no threshold could be chosen there; only 0.5 is reported.",
-        )
-
-
-def _about_initial_weights(report: ClassificationReport) -> Iterator[Finding]:
-    if "initial_weights" not in report.provenance:
-        return
-    seen = report.provenance.get("seen_by_initial_weights")
-    if seen is None:
-        yield Finding(
-            "note",
-            "initial_weights_unknown",
-            "Nobody knows which patients the weights that training started from had seen; if patients of validation or "
-            "test are among them, the results are optimistic.",
-        )
-    elif seen:
-        yield Finding(
-            "warning",
-            "initial_weights_leak",
-            f"{_count(len(seen), 'patient')} of validation and test trained the network that this one started from "
-            f"({', '.join(seen[:5])}{f' and {len(seen) - 5} more' if len(seen) > 5 else ''}). Train both with the same "
-            "split.",
         )
 
 
@@ -191,7 +171,7 @@ def _about_transfer(report: ClassificationReport) -> Iterator[Finding]:
             "note",
             "recall_below_aim",
             f"The threshold chosen for recall 0.9 reaches {recall.value:.2f} on test; its interval "
-            f"({_span(recall.low, recall.high)}) still allows 0.9.",
+            f"({span(recall.low, recall.high)}) still allows 0.9.",
         )
 
 
@@ -229,62 +209,30 @@ def _about_size(report: ClassificationReport) -> Iterator[Finding]:
         )
 
 
-def _about_size_matched(report: ClassificationReport) -> Iterator[Finding]:
-    matched = report.size_matched
-    if matched is None:
-        return
-    auroc, words = matched.auroc, report.wording
-    what = f"Within {_count(matched.n_pairs, 'pair')} of one size (diameters within {100 * matched.tolerance:g} %)"
-    if not matched.n_pairs:
-        yield Finding(
-            "note",
-            "no_size_matched_pairs",
-            f"No {words.positive} has a {words.negative} of its size: nobody can tell from these rows whether the "
-            "model sees more than size.",
-        )
-    elif math.isnan(auroc.low) or auroc.low <= 0.5:
-        span = auroc.reason if math.isnan(auroc.low) else _span(auroc.low, auroc.high)
-        yield Finding(
-            "warning",
-            "size_matched_chance",
-            f"{what} the AUROC is {auroc.value:.3f} ({span}): that the model sees more than size is not shown.",
-        )
-    else:
-        yield Finding(
-            "good",
-            "size_matched_better",
-            f"{what} the AUROC is {auroc.value:.3f} ({_span(auroc.low, auroc.high)}): the model sees more than size.",
-        )
-
-
 def _about_baselines(report: ClassificationReport) -> Iterator[Finding]:
     for row in report.baselines:
         difference = row.auroc_difference
-        span = _span(difference.low, difference.high, signed=True)
+        between = span(difference.low, difference.high, signed=True)
         if difference.low > 0:
             yield Finding(
                 "good",
                 "beats_baseline",
-                f"The model beats the baseline '{row.name}': AUROC {difference.value:+.3f} ({span}, paired by "
+                f"The model beats the baseline '{row.name}': AUROC {difference.value:+.3f} ({between}, paired by "
                 "patient).",
             )
         elif difference.high < 0:
             yield Finding(
                 "warning",
                 "below_baseline",
-                f"The baseline '{row.name}' is better than the model: AUROC {difference.value:+.3f} ({span}).",
+                f"The baseline '{row.name}' is better than the model: AUROC {difference.value:+.3f} ({between}).",
             )
         elif not math.isnan(difference.low):
             yield Finding(
                 "warning",
                 "no_better_than_baseline",
                 f"The model is not measurably better than the baseline '{row.name}': AUROC {difference.value:+.3f} "
-                f"({span}).",
+                f"({between}).",
             )
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def _capital(text: str) -> str:
@@ -293,7 +241,3 @@ def _capital(text: str) -> str:
 
 def _two(value: float) -> str:
     return "undefined" if math.isnan(value) else f"{value:.2f}"
-
-
-def _span(low: float, high: float, *, signed: bool = False) -> str:
-    return f"{low:+.3f} to {high:+.3f}" if signed else f"{low:.2f}-{high:.2f}"

@@ -11,7 +11,7 @@ import pandas as pd
 from lungdet.evaluation.estimates import Estimate, PatientDraws
 from lungdet.metrics.ranking import auroc, under_patient_weights
 
-# Question -> column of the patients table that answers it, and what the annotations must hold.
+# Question -> column of the patients table that answers it.
 QUESTIONS = {"nodule": "nodule_probability", "malignancy": "malignancy_probability"}
 
 
@@ -20,29 +20,38 @@ def evaluate_patients(
 ) -> dict[str, dict[str, Any]]:
     """AUROC of the scan scores, with bootstrap intervals over scans.
 
+    A scan is malignant when one of its nodules is; without such a one, but with a nodule that nobody rated, its truth
+    is unknown and it does not count.
+
     Args:
         patients: series_uid, nodule_probability, malignancy_probability; one row a searched scan, NaN where it could
             not be judged.
-        annotations: series_uid of each nodule, and is_malignant where it is known.
+        annotations: series_uid of each nodule, and is_malignant (True, False, None for unknown) where it is known.
         n_resamples: of the bootstrap.
         seed: of the bootstrap.
 
     Returns:
-        Question -> n_scans (judged), n_positive, n_unjudged, auroc, low, high (None where undefined) and reason.
+        Question -> n_scans (judged, of known truth), n_positive, n_unjudged, n_unknown, auroc, low, high (None where
+        undefined) and reason. `malignancy` only with is_malignant.
     """
-    truth = {"nodule": set(annotations["series_uid"])}
+    truth = {"nodule": (set(annotations["series_uid"]), set[str]())}
     if "is_malignant" in annotations:
-        truth["malignancy"] = set(annotations.loc[annotations["is_malignant"], "series_uid"])
+        uid, malignant = annotations["series_uid"], annotations["is_malignant"]
+        positive = set(uid[malignant.map(lambda known: known is not None and bool(known))])
+        truth["malignancy"] = (positive, set(uid[malignant.isna()]) - positive)
     answers = {}
-    for question, positive in truth.items():
+    for question, (positive, unknown) in truth.items():
         score = patients[QUESTIONS[question]].to_numpy(np.float64)
-        judged = np.isfinite(score)
-        label = patients["series_uid"].isin(positive).to_numpy()[judged].astype(np.int8)
-        estimate = _area(label, score[judged], n_resamples=n_resamples, seed=seed)
+        is_judged = np.isfinite(score)
+        is_known = ~patients["series_uid"].isin(unknown).to_numpy()
+        counts = is_judged & is_known
+        label = patients["series_uid"].isin(positive).to_numpy()[counts].astype(np.int8)
+        estimate = _area(label, score[counts], n_resamples=n_resamples, seed=seed)
         answers[question] = {
-            "n_scans": int(judged.sum()),
+            "n_scans": int(counts.sum()),
             "n_positive": int(label.sum()),
-            "n_unjudged": int((~judged).sum()),
+            "n_unjudged": int((~is_judged).sum()),
+            "n_unknown": int((is_judged & ~is_known).sum()),
             "auroc": _or_none(estimate.value),
             "low": _or_none(estimate.low),
             "high": _or_none(estimate.high),
@@ -52,7 +61,7 @@ def evaluate_patients(
 
 
 def describe_answer(answer: dict[str, Any]) -> str:
-    """One line for people: `0.91 (0.75 to 1.00)`, or why there is no number."""
+    """One line for people: `0.910 (0.750 to 1.000), 3 of 9 scans positive`, or why there is no number."""
     if answer["auroc"] is None:
         return f"undefined ({answer['reason']})"
     interval = "" if answer["low"] is None else f" ({answer['low']:.3f} to {answer['high']:.3f})"

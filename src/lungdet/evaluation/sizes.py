@@ -20,7 +20,8 @@ from lungdet.metrics.size_matched import SizeMatchedPairs
 # LUNA16's diameter classes; a class holds its lower bound.
 SIZE_EDGES_MM = (3.0, 6.0, 10.0, 20.0, 30.0, math.inf)
 # Diameters that differ by at most this share of the smaller one count as equal: 0.6 mm at LUNA16's median of 6.4 mm,
-# less than two readers differ.
+# less than two readers differ. What is left of the diameter within such pairs is an AUROC of 0.56 (two_readers_4, all
+# 1,182 rated nodules, 16,249 pairs), where it has 0.92 over all pairs; 5 % would leave 0.54 and half of the pairs.
 SIZE_TOLERANCE = 0.1
 
 Mask = npt.NDArray[np.bool_]

@@ -128,7 +128,10 @@ def read_header(path: Path) -> tuple[tuple[int, int, int], str] | str:
 def _read_index(path: Path) -> pd.DataFrame:
     """All columns as text, names in lower case."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=None, engine="python")
+        with path.open(encoding="utf-8-sig") as file:
+            header = file.readline()
+        delimiter = next((mark for mark in ",;\t" if mark in header), ",")
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=delimiter)
     except (ValueError, pd.errors.ParserError) as error:
         raise TableError(f"{path}: not a readable table ({error})") from error
     table.columns = pd.Index([str(name).strip().lower() for name in table.columns])
@@ -194,8 +197,8 @@ def _find(root: Path, given: str) -> Path | None:
     """The file itself, or the one below the root whose path ends alike, over as many parts as possible."""
     if not given:
         return None
-    if Path(given).is_absolute() and Path(given).is_file():
-        return Path(given)
+    if (root / given).is_file():  # an absolute path stays what it is
+        return root / given
     parts = [part for part in PureWindowsPath(given).parts if part not in ("/", "\\", "..", ".")]
     below = (root.joinpath(*parts[n:]) for n in range(len(parts)))
     return next((path for path in below if path.is_file()), None)

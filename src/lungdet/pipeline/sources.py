@@ -15,8 +15,10 @@ from lungdet.pipeline.lungs import Lungs
 from lungdet.pipeline.segment import Segmenter
 from lungdet.pipeline.timing import StageClock
 
-# A score image of one byte: enough to rank components, an eighth of the memory of float64.
-_SCORE_STEPS = 255
+# A score image of one byte, an eighth of the memory of float64: logits x in equal steps of x / (8 + |x|). Probabilities
+# in equal steps would give every component that the network is sure of the same score.
+_HALF_WAY = 8.0
+_STEPS = 127
 
 
 class CandidateSource(Protocol):
@@ -83,7 +85,7 @@ class SegmentationSource:
         """Segment the lungs' box and measure the components whose centre lies in the search region.
 
         Returns:
-            Candidates; `logit` is that of the component's most certain voxel, in 255 steps of probability.
+            Candidates; `logit` is that of the component's most certain voxel, in 255 steps.
         """
         with clock.stage("lungs"):
             region = lungs.search_region(self.lung_margin_mm)
@@ -94,8 +96,7 @@ class SegmentationSource:
             limit = np.log(self.threshold / (1 - self.threshold))
             for z, logit in self.segmenter.logits(scan.hu, box):
                 mask[z : z + len(logit)] = logit > limit
-                probability = 0.5 + 0.5 * np.tanh(0.5 * logit)
-                score[z : z + len(logit)] = np.rint(probability * _SCORE_STEPS)
+                score[z : z + len(logit)] = np.rint((logit / (np.abs(logit) + _HALF_WAY) + 1) * _STEPS)
         with clock.stage("group"):
             # Components are formed before the region cuts them: a nodule of the wall is measured whole.
             labels = label_eroded(mask, keep_lost=True) if self.split == "erode" else label(mask)
@@ -107,12 +108,12 @@ class SegmentationSource:
             keep[keep] = region.inside[tuple(voxel[keep].T)]
             diameter = components.diameter_mm(scan.geometry.spacing_zyx_mm)
             keep &= diameter >= self.minimum_diameter_mm
-            probability = np.clip(components.score, 0.5, _SCORE_STEPS - 0.5) / _SCORE_STEPS
+            level = np.clip(components.score / _STEPS - 1, -1 + 0.5 / _STEPS, 1 - 0.5 / _STEPS)
             rows = np.flatnonzero(keep)
             return Candidates(
                 scan.geometry.index_to_world(center[rows]),
                 diameter[rows],
                 components.mean_hu[rows],
-                np.log(probability / (1 - probability))[rows],
+                (_HALF_WAY * level / (1 - np.abs(level)))[rows],
                 cut_out(labels, components, rows, low_zyx=np.asarray(box.low_zyx)),
             )

@@ -155,7 +155,8 @@ class CubeReader:
                 low, high = self._range_hu
                 box = low + box * (high - low)
             box = np.rint(box)
-        out[...] = np.clip(box, *self._clip)
+        low_hu, high_hu = self._clip
+        out[...] = np.clip(box, low_hu, high_hu)
 
 
 def check_values(folder: PatchFolder, values: Values | None) -> None:
@@ -172,7 +173,7 @@ def check_values(folder: PatchFolder, values: Values | None) -> None:
     cubes = [open_cube(path) for path in paths]
     low, high = float(min(cube.min() for cube in cubes)), float(max(cube.max() for cube in cubes))
     found = f"the cubes are {folder.dtype}, {len(cubes)} of them hold numbers from {low:.4g} to {high:.4g}"
-    is_unit, is_small = -0.01 <= low and high <= 1.01, high - low < _SPAN_OF_NORMALISED
+    is_unit, is_small = low >= -0.01 and high <= 1.01, high - low < _SPAN_OF_NORMALISED
     if values is None:
         guess = "unit" if is_unit else "hu"
         raise ConfigError(

@@ -44,18 +44,18 @@ def run(cfg: DictConfig) -> None:
     networks = _networks(cfg)
     detector = build_detector(cfg.pipeline, networks)
     second = book_detector(networks) if cfg.with_book and detector.name != "book" else None
-    found = search_scans(_path(cfg.input))
+    found = search_scans(Path(cfg.input))
     _check_dicom(cfg, found)
     scans = _chosen(cfg, found, networks)
     settings = {
         **detector.settings,
-        "input": str(_path(cfg.input).resolve()),
+        "input": str(Path(cfg.input).resolve()),
         "with_book": second is not None,
         "outputs": _outputs(cfg),
         "n_shown": cfg.n_shown,
         "dicom_probability": cfg.dicom_probability if _outputs(cfg) else None,
     }
-    is_single = _path(cfg.input).is_file() or (len(scans) == 1 and scans[0].is_dicom)
+    is_single = Path(cfg.input).is_file() or (len(scans) == 1 and scans[0].is_dicom)
     results = ResultFolder(Path(cfg.out), settings=settings, single=scans[0].series_uid if is_single else None)
     results.claim(overwrite=cfg.overwrite)
     failures = search_all(cfg, scans, detector=detector, second=second, results=results, truth=truth)
@@ -160,7 +160,7 @@ def finish(
         if failures:
             log.warning("%d failed scan(s) and their nodules are not in the numbers that follow", len(failures))
         froc = evaluate_detections(results.path, truth, n_bootstraps=cfg.n_bootstraps, seed=cfg.seed)
-    page = results.write_index(searched, failures, froc=froc, title=_path(cfg.input).resolve().name)
+    page = results.write_index(searched, failures, froc=froc, title=Path(cfg.input).resolve().name)
     if searched:
         log.info("results: %s", page)
 
@@ -232,11 +232,11 @@ def _chosen(cfg: DictConfig, scans: list[FoundScan], networks: Networks) -> list
     if cfg.only is None:
         return scans
     if cfg.only == "test":
-        wanted = series_of_test_patients([n for given in networks.values() for n in given], _path(cfg.input))
-    elif not _path(cfg.only).is_file():
+        wanted = series_of_test_patients([n for given in networks.values() for n in given], Path(cfg.input))
+    elif not Path(cfg.only).is_file():
         raise MissingFileError(f"only: {cfg.only!r} is no file; give null, test, or a file with one series UID a line")
     else:
-        wanted = read_seriesuids(_path(cfg.only))
+        wanted = read_seriesuids(Path(cfg.only))
     there = {scan.series_uid for scan in scans}
     absent = [uid for uid in wanted if uid not in there]
     if absent:
@@ -257,11 +257,7 @@ def _truth(cfg: DictConfig) -> Truth | None:
 
     if cfg.annotations is None:
         return None
-    return read_truth(_path(cfg.annotations), None if cfg.excluded is None else _path(cfg.excluded))
-
-
-def _path(given: str) -> Path:
-    return Path(given).expanduser()
+    return read_truth(Path(cfg.annotations), None if cfg.excluded is None else Path(cfg.excluded))
 
 
 def main() -> None:

@@ -54,7 +54,7 @@ class VoxelCounts:
     def undefined(self) -> str:
         """Why nothing can be computed; empty when it can."""
         if self.not_a_number:
-            return f"the network gave no number for {self.not_a_number:,} voxels"
+            return f"the network gave no number for {self.not_a_number:,} voxel{'' if self.not_a_number == 1 else 's'}"
         return "" if self.positives.sum() + self.negatives.sum() else "no voxels"
 
     def result(self) -> ScopeResult:

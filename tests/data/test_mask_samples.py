@@ -14,7 +14,7 @@ from lungdet.data.luna16 import Luna16DataModule
 from lungdet.data.mask_samples import MaskSamples
 from lungdet.data.sample import MaskBatch
 from lungdet.data.sampling import NaturalSampling
-from lungdet.errors import ConfigError, TableError
+from lungdet.errors import ConfigError, StoreError, TableError
 from lungdet.store.schema import CropSize
 
 Factory = Callable[..., Luna16DataModule]
@@ -43,7 +43,8 @@ def finished(datamodule: Luna16DataModule, batch: Any) -> MaskBatch:
 
 def evaluated(datamodule: Luna16DataModule) -> dict[str, dict[str, np.ndarray]]:
     """What tiles say of each evaluated voxel, put back into volumes: how often it came, its mask, near, its HU."""
-    spec, volumes = datamodule.spec, {}
+    spec = datamodule.spec
+    volumes: dict[str, dict[str, np.ndarray]] = {}
     for loader in (datamodule.val_dataloader(), datamodule.test_dataloader()):
         for raw in loader:
             batch = finished(datamodule, raw)
@@ -62,7 +63,7 @@ def evaluated(datamodule: Luna16DataModule) -> dict[str, dict[str, np.ndarray]]:
                 at = tuple((where + start).T)
                 volume["times"][at] += 1
                 for name in ("mask", "near"):
-                    values = batch[name][n, 0].numpy()  # type: ignore[literal-required]
+                    values = batch[name][n, 0].numpy()
                     volume[name][at] = (values[None] if spec.layout == "image" else values)[tuple(where.T)]
     return volumes
 
@@ -148,7 +149,8 @@ def test_each_slice_of_a_nodule_is_a_training_crop(make_datamodule: Factory) -> 
     datamodule = made(make_datamodule, SLICES, (5, 16, 16))
     train = datamodule.records[datamodule.records["partition"] == "train"]
     nodules = datamodule.collection.annotations
-    for uid, rows in train.groupby("series_uid"):
+    for name, rows in train.groupby("series_uid"):
+        uid = str(name)
         spacing = datamodule.store.geometry(uid).spacing_zyx_mm[0]
         own = nodules[nodules["series_uid"] == uid]
         # 8 mm nodules: 4 mm to both sides, as far as the scan goes.
@@ -170,8 +172,6 @@ def test_repeated_rows_of_several_processes_are_marked(make_datamodule: Factory)
 
 
 def test_background_needs_lung_masks_and_lies_in_them(make_datamodule: Factory) -> None:
-    from lungdet.errors import StoreError
-
     with pytest.raises(StoreError, match="holds no lung masks"):
         made(make_datamodule, {**SLICES, "background_per_scan": 3}, (5, 16, 16))
 

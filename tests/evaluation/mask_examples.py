@@ -42,7 +42,7 @@ class Cohort:
         return segmented(self)
 
 
-def make_cohort(*, n_patients: int = 12, n_tiles: int = 8, seed: int = 0, sharpness: float = 3.0) -> Cohort:
+def make_cohort(*, n_patients: int = 12, n_tiles: int = 8, seed: int = 0) -> Cohort:
     """A third of the patients validates; every fourth has no nodule; a nodule lies in tiles 3 and 4."""
     rng = np.random.default_rng(seed)
     n = n_patients * n_tiles
@@ -56,7 +56,7 @@ def make_cohort(*, n_patients: int = 12, n_tiles: int = 8, seed: int = 0, sharpn
         near[row, 2:10, 3:11] = True
     valid = np.ones_like(mask)
     valid[:, :, -1] = False
-    logit = rng.normal(-4, 3, mask.shape) + mask * 2 * sharpness
+    logit = rng.normal(-6, 2.5, mask.shape) + mask * 8
     rows = pd.DataFrame(
         {
             "series_uid": [f"1.2.{p:03d}" for p in patient],

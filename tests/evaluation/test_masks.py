@@ -60,11 +60,11 @@ def test_overlap_is_that_of_the_masks_themselves(
     assert half.recall.value == pytest.approx(called[mask].mean())
     assert (result.voxels, result.nodule_voxels, result.not_a_number) == (mask.size, mask.sum(), 0)
     assert result.prevalence == pytest.approx(mask.mean())
-    exact = average_precision_score(mask, cohort.logit[where])
     low, high = result.average_precision_bounds
-    assert low <= exact <= high
-    assert low <= result.average_precision.value <= high
-    assert result.average_precision.value == pytest.approx(exact, abs=0.03)
+    assert low <= average_precision_score(mask, cohort.logit[where]) <= high
+    binned = average_precision_score(mask, np.digitize(cohort.logit[where], edge_logits()))
+    assert result.average_precision.value == pytest.approx(binned)
+    assert low <= binned <= high
 
 
 @pytest.mark.parametrize("scope", list(SCOPES))
@@ -219,7 +219,7 @@ def test_logits_that_are_no_numbers_leave_no_score() -> None:
     assert whole.not_a_number == 1
     for estimate in (whole.at_half.dice, whole.at_half.recall, whole.average_precision):
         assert math.isnan(estimate.value)
-        assert estimate.reason == "the network gave no number for 1 voxels"
+        assert estimate.reason == "the network gave no number for 1 voxel"
     assert crop.at_half.dice.value > 0
     assert math.isnan(report.scans.loc[report.scans["not_a_number"] == 1, "dice"].item())
     assert report.results["val"]["whole_volume"].at_half.dice.value > 0
@@ -286,3 +286,11 @@ def test_history_is_one_row_an_epoch(cohort: Cohort) -> None:
     assert report.to_dict()["history"] == {"epoch": [0, 1], "train/loss": [0.5, 0.4], "val/dice": [0.2, 0.3]}
     with pytest.raises(TableError, match="needs a column epoch; it has step"):
         evaluate(cohort.table(), history=history.rename(columns={"epoch": "step"}))
+
+
+def test_calling_everything_is_no_threshold(cohort: Cohort) -> None:
+    """Logits below the first finite edge: only the edge at -inf would have a Dice above 0."""
+    silent = Cohort(cohort.rows, np.full_like(cohort.logit, -1000), cohort.mask, cohort.valid, cohort.near)
+    threshold = evaluate(silent.table()).threshold
+    assert threshold.logit == edge_logits()[-1]
+    assert threshold.on["val"]["whole_volume"].dice.value == 0

@@ -71,13 +71,20 @@ def read_truth(annotations: Path, excluded: Path | None) -> Truth:
     nodules = read_excluded(annotations)
     irrelevant = nodules.iloc[:0].copy() if excluded is None else read_excluded(excluded)
     for file in (annotations, annotations.with_name(_RATED)):
-        if file.is_file() and "mal_details" in file.open(encoding="utf-8-sig").readline():
+        if _has_ratings(file):
             rated = read_malignancy(file)
             nodules = nodules.assign(is_malignant=_ratings(nodules, rated))
             n_rated = int(nodules["is_malignant"].notna().sum())
             log.info("%d of %d annotated nodules have a malignancy rating (%s)", n_rated, len(nodules), file.name)
             break
     return Truth(annotations, excluded, nodules, irrelevant)
+
+
+def _has_ratings(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    with file.open(encoding="utf-8-sig") as lines:
+        return "mal_details" in lines.readline()
 
 
 def _ratings(nodules: pd.DataFrame, rated: pd.DataFrame) -> npt.NDArray[np.object_]:

@@ -84,6 +84,8 @@ def load_networks(
             raise ConfigError([f"networks.{role}: {problem}" for problem in error.problems]) from error
         except LungdetError as error:
             raise type(error)(f"networks.{role}: {error}") from error
+        except OSError as error:  # also what PyTorch makes of a file that ends too early
+            raise RunError(f"networks.{role}: {reference} cannot be read, is it complete? ({error})") from error
         network.net.to(device)
         log.info("%s: %s", role, network.name)
         loaded.append(network)

@@ -94,7 +94,8 @@ def _walk(root: Path) -> Iterator[FoundScan]:
 
 def _dicom_scans(folder: Path, *, name: str) -> Iterator[FoundScan]:
     try:
-        uids = dicom_series(folder)
+        with warnings.catch_warnings(action="ignore"):  # pydicom's remarks on sloppy values
+            uids = dicom_series(folder)
     except ScanError as error:
         yield FoundScan(folder, name, is_dicom=True, problem=str(error))
         return
@@ -113,7 +114,7 @@ def _may_be_ct(file: Path) -> bool:
         if content.read(132)[128:] != b"DICM":
             return False
     try:
-        with warnings.catch_warnings(action="ignore"):  # pydicom's remarks on sloppy values
+        with warnings.catch_warnings(action="ignore"):
             header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID", "ImageType"])
             if "LOCALIZER" in header.get("ImageType", []):
                 return False

@@ -24,11 +24,19 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -W ignore -c 'import torch, torchvision, timm, monai; print("torch", torch.__version__, "torchvision", torchvision.__version__)'
 	@touch $@
 
-demo: setup  ## phantom cohort -> store -> trained luna_cls -> report, offline, in minutes
+# Where `lungdet phantom` wrote it, whatever LUNGDET_DATA says.
+DEMO := $${paths.data}/phantom
+
+demo: setup  ## the whole chain on a simulated cohort, offline: three networks, then nodules in the test scans
 	$(BIN)/lungdet phantom
 	$(BIN)/lungdet preprocess
-	$(BIN)/lungdet train
-	@echo "open the report named above in a browser; 'make eval' computes it again from the predictions table"
+	$(BIN)/lungdet train model=unet_seg trainer.max_epochs=10
+	$(BIN)/lungdet train model=luna_cls
+	$(BIN)/lungdet train model=malignancy model.init_from=latest
+	$(BIN)/lungdet detect 'input=$(DEMO)' only=test out=detections/demo overwrite=true \
+	  networks.segmentation=latest networks.classifier=latest networks.malignancy=latest \
+	  'annotations=$(DEMO)/annotations.csv' 'excluded=$(DEMO)/annotations_excluded.csv'
+	@echo "open detections/demo/index.html and the reports named above in a browser; 'make eval' computes the last training's again"
 
 test: setup  ## the whole test suite; PYTEST_FLAGS adds options
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
@@ -59,5 +67,5 @@ constraints: setup  ## pin the newest versions that fit pyproject.toml
 	  --no-header --no-annotate --no-emit-index-url --quiet --output-file constraints.txt
 
 clean:  ## remove runs, stores, cohorts and caches; keeps .venv
-	rm -rf runs stores cohorts mlflow.db mlruns .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov
+	rm -rf runs stores cohorts detections mlflow.db mlruns .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,7 +96,7 @@ def search_all(
             try:
                 detections = search_one(cfg, found, detector=detector, second=second, results=results, truth=truth)
             except (LungdetError, OSError, MemoryError) as error:
-                failures[uid] = str(error) or type(error).__name__
+                failures[uid] = str(error).removeprefix(f"{uid}: ") or type(error).__name__
                 log.warning("%s: %s", uid, failures[uid])
             except Exception as error:  # a defect of ours in one scan must not cost the others their results
                 failures[uid] = f"unexpected {type(error).__name__}: {error}"
@@ -128,8 +129,13 @@ def search_one(
     uid = found.series_uid if found.is_dicom else None
     series = read_dicom_series(found.path, series_uid=uid) if "dicom" in _outputs(cfg) else None
     scan = read_scan(found.path, series_uid=uid)
-    detections = detector.run(scan)
-    others = {} if second is None else {second.name: second.run(scan)}
+    detections, others = detector.run(scan), {}
+    if second is not None:
+        try:
+            others[second.name] = second.run(scan)
+        except LungdetError as error:  # such as a scan too thin for the book's crops: no reason to lose the result
+            note = f"{scan.series_uid}: no comparison with pipeline={second.name}: {error}"
+            detections = replace(detections, notes=(*detections.notes, note))
     results.write(
         scan,
         detections,

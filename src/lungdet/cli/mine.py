@@ -60,7 +60,12 @@ def run(cfg: DictConfig) -> None:
     write_negatives(out, table, card={**card, "counts": counts})
     parts.remove()
     log.info("%d hard negatives of %d scans: %s", len(table), counts["scans"], out)
-    log.info("train on them: lungdet train ... data.extra_negatives=%s data.extra_negatives_share=0.5", out)
+    log.info(
+        "go on with them: lungdet train ... ckpt_path=%s trainer.max_epochs=<more> data.extra_negatives=%s "
+        "data.extra_negatives_share=0.5",
+        run_directory.path,
+        out,
+    )
 
 
 def check_pool(cfg: DictConfig) -> None:

@@ -28,6 +28,8 @@ _SPOKEN = {"classifier": "classifier", "malignancy": "malignancy classifier"}
 _BOOK_SLICES = 7
 # Nodules that matter begin at 4 to 6 mm; in thicker slices they lie between two centres.
 _THICK_MM = 5.0
+# Lungs of a grown-up are 200 to 300 mm high, those of the phantom at least 80.
+_SHORT_MM = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,20 +112,22 @@ def book_detector(networks: Networks) -> Detector:
 
 
 def _completed(run: Callable[[Scan], Detections], used: dict[str, Any]) -> Callable[[Scan], Detections]:
-    """Detections that name their networks, with a note where the scan's slices are too thick for any recipe."""
+    """Detections that name their networks, and say where the scan itself limits what any recipe can find."""
 
     def complete(scan: Scan) -> Detections:
         found = run(scan)
-        notes = found.notes
-        thickness = scan.geometry.spacing_zyx_mm[0]
-        if thickness > _THICK_MM:
-            notes += (
-                f"{scan.series_uid}: slices are {thickness:g} mm apart: nodules smaller than that can lie between them "
-                "and be missed",
-            )
-        return dataclasses.replace(found, notes=notes, recipe={**found.recipe, "networks": used})
+        notes = tuple(f"{scan.series_uid}: {limit}" for limit in _limits(scan))
+        return dataclasses.replace(found, notes=(*found.notes, *notes), recipe={**found.recipe, "networks": used})
 
     return complete
+
+
+def _limits(scan: Scan) -> Iterator[str]:
+    n_slices, thickness = scan.geometry.shape_zyx[0], scan.geometry.spacing_zyx_mm[0]
+    if thickness > _THICK_MM:
+        yield f"slices are {thickness:g} mm apart: nodules smaller than that can lie between them and be missed"
+    if n_slices * thickness < _SHORT_MM:
+        yield f"only {n_slices * thickness:g} mm of the chest were scanned: nothing is known of the rest of the lungs"
 
 
 def _part(pipeline: DictConfig, name: str, **given: Any) -> Any:

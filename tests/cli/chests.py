@@ -20,7 +20,12 @@ from lungdet.geometry import Geometry
 from lungdet.io.scan import Scan
 
 # Finds balls of soft tissue in the lungs and nothing else in these chests.
-SHARP = ("pipeline.blobs.minimum_contrast_hu=450", "pipeline.blobs.minimum_roundness=0.6", "n_shown=1")
+SHARP = (
+    "pipeline.blobs.minimum_contrast_hu=450",
+    "pipeline.blobs.minimum_roundness=0.6",
+    "+pipeline.blobs.spacing_zyx_mm=[2,2,2]",
+    "n_shown=0",
+)
 # One ball in the left lung: z, y, x in mm from the middle, and its diameter.
 BALL = (4.0, 0.0, 40.0, 16.0)
 

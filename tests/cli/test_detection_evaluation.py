@@ -115,10 +115,6 @@ def test_annotations_may_come_later(cohort: Path, detecting: Command, refused: C
     detecting("input=scans", "out=found", "annotations=annotations.csv", "n_bootstraps=0", *SHARP)
     assert records == {path: path.stat().st_mtime_ns for path in (cohort / "found").glob("*/detections.json")}
     assert json.loads((cohort / "found" / "froc" / "froc.json").read_text())["bootstrap"] is None
-
-
-def test_an_interrupted_run_cannot_be_evaluated(cohort: Path, detecting: Command) -> None:
-    detecting("input=scans", "out=found", "annotations=annotations.csv", "n_bootstraps=0", *SHARP)
     (cohort / "found" / "patients.csv").unlink()
     with pytest.raises(RunError, match=r"no finished detection run: it has no patients\.csv"):
         evaluate_again(cohort / "found")

@@ -127,9 +127,9 @@ def test_flips_and_means_average_the_views(make: Make) -> None:
 def test_an_ensemble_averages_its_members(make: Make) -> None:
     members = [make("classifier", seed=seed) for seed in (1, 2)]
     fp32 = "inference.classifier.precision=fp32"
-    single = [logits(fp32, classifier=[member]) for member in members]
-    assert not np.allclose(*single)
-    assert np.allclose(logits(fp32, classifier=members), np.mean(single, axis=0), rtol=1e-5)
+    one, two = (logits(fp32, classifier=[member]) for member in members)
+    assert not np.allclose(one, two)
+    assert np.allclose(logits(fp32, classifier=members), (one + two) / 2, rtol=1e-5)
     used = build_detector(pipeline(), networks(classifier=members)).run(SCAN).recipe["networks"]["classifier"]
     assert [entry["name"] for entry in used] == [member.name for member in members]
 

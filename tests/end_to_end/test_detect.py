@@ -63,13 +63,13 @@ def test_tables_reports_and_numbers_agree(found: Path, workplace: Path) -> None:
     assert np.allclose(1 / (1 + np.exp(-table["logit"])), table["probability"], atol=1e-6)
     patients = pd.read_csv(found / "patients.csv").set_index("series_uid")
     best = table.groupby("series_uid")["probability"].max()
-    for uid, row in patients.iterrows():
-        record = json.loads((found / str(uid) / "detections.json").read_text())
+    for uid, row in zip(patients.index.astype(str), patients.to_dict("records"), strict=True):
+        record = json.loads((found / uid / "detections.json").read_text())
         assert record["recipe"]["networks"]["classifier"][0]["name"] == "to-detect/best"
         assert len(record["candidates"]) == row["n_candidates"] == (table["series_uid"] == uid).sum()
         if row["n_candidates"]:
             assert row["nodule_probability"] == best[uid]
-        assert "to-detect/best" in (found / str(uid) / "report.html").read_text()
+        assert "to-detect/best" in (found / uid / "report.html").read_text()
     froc = json.loads((found / "froc" / "froc.json").read_text())
     nodules = pd.read_csv(workplace / LUNGS / "annotations.csv")
     assert froc["denominator"]["n_series"] == len(patients)

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lungdet.errors import ConfigError, LungdetError
 
 T = TypeVar("T")
 
 # Keys that hold a path which the user gave relative to where the command was typed.
-PATH_KEYS = ("paths.root", "data.root", "data.store_path", "out", "source")
+PATH_KEYS = ("paths.root", "data.root", "data.store_path", "data.extra_negatives", "out", "source", "input")
 
 log = logging.getLogger(__name__)
 
@@ -135,11 +135,17 @@ def with_absolute_paths(cfg: DictConfig) -> DictConfig:
     copy = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False))
     for key in PATH_KEYS:
         value = OmegaConf.select(copy, key)
-        if isinstance(value, str) and "://" not in value:
-            OmegaConf.update(copy, key, str(Path(value).expanduser().resolve()))
+        if isinstance(value, str):
+            OmegaConf.update(copy, key, _absolute(value))
+        elif isinstance(value, ListConfig):
+            OmegaConf.update(copy, key, [_absolute(v) if isinstance(v, str) else v for v in value])
     resolved = OmegaConf.create(OmegaConf.to_container(copy, resolve=True))
     assert isinstance(resolved, DictConfig)
     return resolved
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else str(Path(path).expanduser().resolve())
 
 
 def quiet_known_warnings() -> None:

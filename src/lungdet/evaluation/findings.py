@@ -32,6 +32,8 @@ def find(report: ClassificationReport) -> tuple[Finding, ...]:
 
 
 def _about_data(report: ClassificationReport) -> Iterator[Finding]:
+    for note in report.provenance.get("split_notes", ()):
+        yield Finding("note", "split", note)
     partition, audit = report.partition, report.audit
     here = report.counts[partition]
     if partition != "test":

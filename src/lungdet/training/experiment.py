@@ -99,6 +99,7 @@ class Experiment:
             "split_hash": split.hash,
             "split_rule": split.rule,
             "fold": split.fold,
+            "split_notes": list(split.notes),
             "store_fingerprint": self.datamodule.store_fingerprint,
             "checkpoint": str(checkpoint.relative_to(self.run.path)),
             "checkpoint_chosen_by": f"best {monitor}" if checkpoint.stem.startswith("best") else checkpoint.stem,

@@ -168,7 +168,7 @@ def test_the_rest_has_a_result_and_says_what_to_think_of_it(outcome: tuple[str, 
     marks = pd.read_parquet(out / "detections.parquet")
     columns = ["center_x_mm", "center_y_mm", "center_z_mm", "probability", "logit", "diameter_mm", "mean_hu"]
     assert np.isfinite(marks[columns].to_numpy()).all()
-    counts = marks["series_uid"].value_counts().reindex(patients.index, fill_value=0)
+    counts = marks.groupby("series_uid")["probability"].count().reindex(patients.index, fill_value=0)
     assert counts.tolist() == patients["n_candidates"].tolist()
 
 

@@ -15,13 +15,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from lungdet.errors import TableError
+from lungdet.evaluation.audit import audit_partitions
 from lungdet.evaluation.curves import ranking_curves, score_histogram, why_no_area
 from lungdet.evaluation.estimates import Estimate, PatientDraws
 from lungdet.evaluation.findings import find
 from lungdet.evaluation.gallery import CropLoader, build_galleries
+from lungdet.evaluation.history import by_epoch
 from lungdet.evaluation.predictions import PARTITIONS, check_predictions
 from lungdet.evaluation.results import (
-    Audit,
     Calibration,
     ClassificationReport,
     Comparison,
@@ -108,7 +109,7 @@ def evaluate_classification(
         seed=seed,
         headline=headline,
         counts={name: _counts(part) for name, part in parts.items()},
-        audit=_audit(table),
+        audit=audit_partitions(table),
         ranking={name: _ranking(part, draws[name], samples[name]) for name, part in parts.items()},
         operating_points=points,
         calibration={name: _calibration(part) for name, part in parts.items()},
@@ -128,7 +129,7 @@ def evaluate_classification(
         pictures_left_out="" if load_crop is not None else no_pictures_because,
         curves=ranking_curves({"model": table, **compared}),
         histogram=score_histogram(here),
-        history=None if history is None else _by_epoch(history),
+        history=None if history is None else by_epoch(history),
     )
     return dataclasses.replace(report, findings=find(report))
 
@@ -142,15 +143,6 @@ def _counts(part: pd.DataFrame) -> Counts:
         positives=positives,
         prevalence=positives / len(part) if len(part) else math.nan,
     )
-
-
-def _audit(table: pd.DataFrame) -> Audit:
-    shared = {}
-    for column in ("patient_id", "series_uid"):
-        seen = table[["fold", "partition", column]].drop_duplicates()
-        shared[column] = tuple(sorted(seen.loc[seen.duplicated(["fold", column]), column].unique()))
-    folds = tuple(int(fold) for fold in sorted(table["fold"].unique()))
-    return Audit(folds, shared_patients=shared["patient_id"], shared_series=shared["series_uid"])
 
 
 def _resampled_areas(part: pd.DataFrame, draws: PatientDraws) -> Mapping[str, npt.NDArray[np.float64]]:
@@ -234,10 +226,3 @@ def _comparison(
     return Comparison(
         name, _ranking(other, draws, other_samples), differences["auroc"], differences["average_precision"]
     )
-
-
-def _by_epoch(history: pd.DataFrame) -> pd.DataFrame:
-    if "epoch" not in history:
-        raise TableError(f"training history needs a column epoch; it has {', '.join(map(str, history.columns))}")
-    merged = history.select_dtypes("number").groupby("epoch").last()
-    return merged.dropna(axis="columns", how="all").reset_index()

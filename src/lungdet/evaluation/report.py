@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 _EN_DASH, _MINUS = "\u2013", "\u2212"
 _POINT_NAMES = {"half": "0.5", "max_f1": "Largest F1", "youden": "Youden's J", "recall_90": "Recall ≥ 0.9"}
-_PARTITION_NAMES = {"val": "Validation", "test": "Test"}
 _CALIBRATION_ROWS = (
     ("ece", "ECE, 15 bins of equal width", 3),
     ("ece_equal_mass", "ECE, 15 bins of equal content", 3),
@@ -37,15 +36,6 @@ _CALIBRATION_ROWS = (
     ("mean_probability", "Mean probability", 4),
 )
 _HISTORY = (("loss", "min"), ("auroc", "max"), ("average_precision", "max"))
-
-
-@dataclass(frozen=True)
-class WrittenReport:
-    """Where the files of one report lie."""
-
-    json: Path
-    html: Path
-    curves: Path
 
 
 def write_report(report: ClassificationReport, folder: Path | str) -> WrittenReport:
@@ -57,60 +47,40 @@ def write_report(report: ClassificationReport, folder: Path | str) -> WrittenRep
         report: from `evaluate_classification`.
         folder: made if missing; files of an earlier report are replaced.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = WrittenReport(folder / "report.json", folder / "report.html", folder / "curves.parquet")
-    text = json.dumps(report.to_dict(), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
-    written.json.write_text(text + "\n", encoding="utf-8")
-    curves = pa.Table.from_pandas(report.curves, preserve_index=False).replace_schema_metadata(None)
-    pq.write_table(curves, written.curves, compression="zstd")
-    written.html.write_text(render_html(report), encoding="utf-8")
-    logger.info("report: %s", written.html)
-    return written
+    return write_report_files(
+        folder, record=report.to_dict(), curves=report.curves, page=render_html(report)
+    )
 
 
 def render_html(report: ClassificationReport) -> str:
     """The report as one HTML page that refers to nothing outside itself."""
-    environment = Environment(
-        loader=PackageLoader("lungdet.evaluation"), autoescape=True, undefined=StrictUndefined, trim_blocks=False
-    )
-    environment.filters.update(
-        number=_number,
-        interval=_interval,
-        count=_count,
-        probability=probability_text,
-        signed=_signed,
-        lower_first=_lower,
-        upper_first=_upper,
-    )
-    drawn = dict(_figures(report))
-    css = environment.loader.get_source(environment, "report.css")[0] if environment.loader else ""
+    environment = page_environment()
+    environment.filters.update(lower_first=_lower, upper_first=_upper)
     return environment.get_template("classification.html.j2").render(
         report=report,
         words=report.wording,
         rule_aurocs=sorted(DIAMETER_AUROC_BY_RULE.items(), key=lambda item: item[1]),
-        css=Markup(css),
         here=report.counts[report.partition],
-        here_name=_PARTITION_NAMES[report.partition].lower(),
+        here_name=PARTITION_NAMES[report.partition].lower(),
         answer=_answer(report),
         tiles=_tiles(report),
         sections=_sections(report, drawn),
         figures=drawn,
         history_figures=[name for name in drawn if name.startswith("history")],
-        partition_names=_PARTITION_NAMES,
+        partition_names=PARTITION_NAMES,
         point_names=_POINT_NAMES,
         size_points=[name for name, point in report.operating_points.items() if report.partition in point.on],
         calibration_rows=_CALIBRATION_ROWS,
         window=LUNG_WINDOW_HU,
         galleries=[gallery_cards(gallery) for gallery in report.galleries],
-        provenance=list(_flat(report.provenance)),
+        provenance=list(flat_lines(report.provenance, none="unknown")),
     )
 
 
 def _answer(report: ClassificationReport) -> str:
     area = report.ranking[report.partition].auroc
     if math.isnan(area.value):
-        return f"No answer yet: {area.reason} in {_PARTITION_NAMES[report.partition].lower()}."
+        return f"No answer yet: {area.reason} in {PARTITION_NAMES[report.partition].lower()}."
     point = report.operating_points[report.headline]
     on = point.on[report.partition]
     counted, words = on.confusion, report.wording
@@ -180,7 +150,7 @@ def _figures(report: ClassificationReport) -> Iterator[tuple[str, dict[str, Any]
     def embedded(name: str, figure: Any, caption: str) -> tuple[str, dict[str, Any]]:
         return name, {"svg": Markup(inline_svg(figure, name)), "caption": caption}
 
-    here, words = _PARTITION_NAMES[report.partition].lower(), report.wording
+    here, words = PARTITION_NAMES[report.partition].lower(), report.wording
     points = {name: point.on[report.partition] for name, point in report.operating_points.items() if point.on}
     marked = {_POINT_NAMES[name]: on for name, on in points.items()}
     curves = report.curves[report.curves["partition"] == report.partition]
@@ -237,39 +207,9 @@ def _by_model(curves: pd.DataFrame, curve: str) -> dict[str, pd.DataFrame]:
     return {str(name): rows for name, rows in chosen.groupby("model", sort=False)}
 
 
-def _flat(record: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in record.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        elif isinstance(value, list | tuple):
-            yield f"{prefix}{name}", ", ".join(map(str, value))
-        else:
-            yield f"{prefix}{name}", "unknown" if value is None else str(value)
-
-
-def _number(value: float, digits: int = 3) -> str:
-    return _EN_DASH if math.isnan(value) else f"{value:,.{digits}f}".replace("-", _MINUS)
-
-
-def _interval(estimate: Estimate, digits: int = 3) -> str:
-    return f"{estimate.low:.{digits}f}{_EN_DASH}{estimate.high:.{digits}f}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", _MINUS)
-
-
-def _count(value: int) -> str:
-    return f"{value:,}"
-
-
 def _lower(text: str) -> str:
     return text if text.startswith("Youden") else text[:1].lower() + text[1:]
 
 
 def _upper(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _word(quantity: str) -> str:
-    return quantity.upper() if quantity == "auroc" else quantity.capitalize().replace("_", " ")

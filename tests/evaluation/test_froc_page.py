@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from tests.pages import assert_self_contained
 
 from lungdet.evaluation.froc_figures import PAGE_FPS, froc_figure
 from lungdet.evaluation.froc_page import render_froc_page
@@ -46,34 +46,9 @@ def render(result: FrocResult, **options: Any) -> str:
     return render_froc_page(froc_record(result, name="mine <b>", **options), nodules=result.nodules, figure=figure)
 
 
-class Outside(HTMLParser):
-    """Collects what would be fetched, and whether tags are closed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.links: list[str] = []
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.links += [value for name, value in attrs if name in ("src", "href", "xlink:href") and value]
-        if tag not in ("meta", "br", "path", "use", "rect", "line"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.links += [value for name, value in attrs if name in ("src", "href", "xlink:href") and value]
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in self.open:
-            assert self.open.pop() == tag
-
-
 def test_nothing_outside_is_needed(result: FrocResult) -> None:
     page = render(result)
-    parser = Outside()
-    parser.feed(page)
-    assert not [link for link in parser.links if not link.startswith("#")]
-    assert not parser.open
-    assert "<script" not in page
+    assert_self_contained(page)
     assert len(page) < 400_000
 
 

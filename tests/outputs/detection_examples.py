@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
@@ -22,7 +19,6 @@ VERSIONS = {"lungdet": "9.8.7", "torch": "1.2.3"}
 CENTERS = np.array([[-20.0, 10.0, 5.0], [30.5, -12.25, 20.125], [0.0, 25.0, -15.0], [31.0, -12.0, -20.0]])
 PROBABILITIES = np.array([0.6, 0.97, 0.75, 0.1])
 _DIAMETERS = np.array([6.0, 12.0, np.nan, 4.0])
-_VOID = {"meta", "link", "img", "br", "input", "hr", "image", "path", "circle"}
 
 
 def scan_of(geometry: Geometry | None = None) -> Scan:
@@ -69,45 +65,3 @@ def unjudged(recipe: str = "default") -> Detections:
     table = detection_table(UID, np.empty((0, 3)), {"logit": np.empty(0)})
     patient = unjudged_patient(rule="maximum", nodule_threshold=0.5)
     return Detections(table, patient, {"lungs": 0.5}, {"pipeline": recipe}, (f"{UID}: no lungs found",))
-
-
-class Page(HTMLParser):
-    """Everything that a page refers to, its text, and whether its elements are closed."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.references: list[str] = []
-        self.tags: Counter[str] = Counter()
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.open: list[str] = []
-        self.words: list[str] = []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags[tag] += 1
-        if tag not in _VOID:
-            self.open.append(tag)
-        for name, value in attrs:
-            if name == "id" and value:
-                self.ids.append(value)
-            if name in {"src", "href", "xlink:href", "srcset", "data", "action", "poster"} and value:
-                (self.links if tag == "a" else self.references).append(value)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in _VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in _VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self.words))

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.outputs.detection_examples import UID, VERSIONS, Page, detections_of, scan_of, unjudged
+from tests.outputs.detection_examples import UID, VERSIONS, detections_of, scan_of, unjudged
+from tests.pages import Page
 
 from lungdet.outputs.collection_page import ScanRow, scan_row, write_collection_page
 from lungdet.outputs.record import detection_record, write_record

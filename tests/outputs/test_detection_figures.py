@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 from tests.outputs.detection_examples import CENTERS, detections_of, scan_of
 
+from lungdet.evaluation.pictures import Picture
 from lungdet.geometry import Geometry
 from lungdet.io.scan import Scan
-from lungdet.outputs.detection_figures import Picture, finding_pictures, outline_path, overview_pictures
+from lungdet.outputs.detection_figures import finding_pictures, outline_path, overview_pictures
 from lungdet.outputs.findings import Finding, ranked_findings
 from lungdet.pipeline.regions import Region, ball
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 import time
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
-from tests.outputs.detection_examples import CENTERS, UID, VERSIONS, Page, detections_of, scan_of, unjudged
+from tests.outputs.detection_examples import CENTERS, UID, VERSIONS, detections_of, scan_of, unjudged
+from tests.pages import Page, assert_renders, assert_self_contained
 
 from lungdet.errors import TableError
 from lungdet.io.luna16_tables import read_malignancy, read_marks
@@ -64,15 +61,12 @@ def table_after(text: str, anchor: str, n: int = 0) -> list[list[str]]:
 
 
 def test_nothing_outside_is_needed(full: str) -> None:
+    assert_self_contained(full)
     page = Page(full)
     assert page.references
     assert all(reference.startswith("data:image/png;base64,") for reference in page.references)
     assert all(link.startswith("#") for link in page.links)
-    assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
-    assert [name for name, n in Counter(page.ids).items() if n > 1] == []
-    assert not {"script", "link", "iframe", "object", "base"} & set(page.tags)
     assert "http" not in full
-    assert "@import" not in full
     assert "url(" not in full
 
 
@@ -292,26 +286,8 @@ def test_a_real_scan_is_fast_and_small(realdata: Path, tmp_path: Path) -> None:
 # --- in a browser ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
-        found = shutil.which(name)
-        if found:
-            return found
-    pytest.skip("no Chromium or Chrome on this machine: the page was parsed, but not rendered")
-
-
 @pytest.mark.parametrize("width", [1100, 390])
-def test_the_page_renders(chromium: str, full: str, tmp_path: Path, width: int) -> None:
-    page, shot = tmp_path / "report.html", tmp_path / "page.png"
+def test_the_page_renders(full: str, tmp_path: Path, width: int) -> None:
+    page = tmp_path / "report.html"
     page.write_text(full, encoding="utf-8")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    options += ["--disable-component-update", "--disable-sync", "--hide-scrollbars"]
-    options += [f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={shot}", f"--window-size={width},2600"]
-    subprocess.run([chromium, *options, page.resolve().as_uri()], check=True, capture_output=True, timeout=120)
-    pixels = np.asarray(Image.open(shot).convert("L"), dtype=float)
-    assert pixels.shape == (2600, width)
-    # Not blank: ink in every fifth of the page, and at the right margin nothing that overflows.
-    for part in np.array_split(pixels, 5):
-        assert part.std() > 8
-    assert pixels[:, -6:].std() < 2
+    assert_renders(page, tmp_path, width=width, height=2600)

@@ -1,27 +1,12 @@
-"""How numbers and settings are written."""
+"""How probabilities of findings are written, and that a template may use what evaluations have."""
 
 from __future__ import annotations
 
 import pytest
 
-from lungdet.outputs.page import count, flat, number, probability
+from lungdet.outputs.page import probability, render_page
 
-DASH, MINUS = "\u2013", "\u2212"
-
-
-@pytest.mark.parametrize(
-    ("value", "digits", "text"),
-    [
-        (1234.56, 1, "1,234.6"),
-        (-3.25, 2, f"{MINUS}3.25"),
-        (-0.04, 1, "0.0"),
-        (float("nan"), 1, DASH),
-        (None, 1, DASH),
-        (0.0, 0, "0"),
-    ],
-)
-def test_numbers(value: float | None, digits: int, text: str) -> None:
-    assert number(value, digits) == text
+DASH = "\u2013"
 
 
 @pytest.mark.parametrize(
@@ -43,16 +28,13 @@ def test_probabilities_claim_neither_zero_nor_one(value: float | None, text: str
     assert probability(value) == text
 
 
-def test_counts() -> None:
-    assert [count(1, "scan"), count(2, "scan"), count(1000)] == ["1 scan", "2 scans", "1,000"]
-
-
-def test_settings_are_flattened_in_their_order() -> None:
-    record = {"b": 1, "a": {"x": None, "y": [1.5, 2]}, "nets": [{"seed": 3}, {"seed": 4}]}
-    assert list(flat(record)) == [
-        ("b", "1"),
-        ("a.x", "none"),
-        ("a.y", "1.5, 2"),
-        ("nets.0.seed", "3"),
-        ("nets.1.seed", "4"),
-    ]
+def test_pages_have_the_look_of_evaluations_and_their_own_way_with_probabilities() -> None:
+    froc = {"cpm": 0.5, "sensitivity_at": {}, "bootstrap": None, "denominator": {"statement": ""}}
+    page = render_page(
+        "collection.html.j2",
+        **{"title": "t", "rows": [], "failures": {}, "answer": "", "median_seconds": 1.0, "n_nodules": 0},
+        **{"has_malignancy": False, "froc": froc, "froc_page": "", "versions": {"score": probability(0.99994)}},
+    )
+    assert "--accent" in page
+    assert '<div class="tile first"><div class="name">Scans searched</div><div class="value">0</div>' in page
+    assert "score 0.99994" in page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from lungdet.evaluation.malignancy_findings import count
 from lungdet.evaluation.mask_results import MaskReport, ScopeResult
 from lungdet.evaluation.results import Finding
 
@@ -238,8 +239,3 @@ def _advice(report: MaskReport) -> str:
     if math.isnan(there) or there <= _quoted(report).at_half.dice.value:
         return ""
     return f" At {threshold.probability:.3g}, chosen on validation, Dice is {there:.3f}."
-
-
-def count(n: int, noun: str) -> str:
-    """`1 voxel`, `2,000 voxels`."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"

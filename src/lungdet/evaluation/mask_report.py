@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from lungdet.evaluation.figures import history_figure
 from lungdet.evaluation.mask_figures import dice_figure, voxel_precision_recall_figure
 from lungdet.evaluation.mask_predictions import N_BINS
 from lungdet.evaluation.mask_results import MaskReport
 from lungdet.evaluation.page import (
     EN_DASH,
     PARTITION_NAMES,
-    embedded_figure,
-    flat_provenance,
+    Tile,
+    count_text,
+    estimate_tile,
+    flat_lines,
     interval_text,
     number_text,
     page_environment,
-    style_sheet,
 )
-from lungdet.evaluation.report import WrittenReport
-
-logger = logging.getLogger(__name__)
+from lungdet.evaluation.page_figures import embedded_figure, history_figures
+from lungdet.evaluation.report_files import WrittenReport, write_report_files
 
 _SCOPE_TITLES = {"whole_volume": "Whole volume", "crop_level": "Crop level: around nodules"}
 _SCOPE_NAMES = {"whole_volume": "whole volume", "crop_level": "crop level"}
@@ -37,59 +31,55 @@ _SCOPE_EXPLANATIONS = {
     "crop_level": "Only voxels count that lie where a training crop around an annotated nodule lies.",
 }
 _HISTORY = (
-    ("loss", "min", "Loss"),
-    ("dice", "max", "Dice: training over augmented crops, validation over whole volumes"),
-    ("crop_dice", "max", "Dice of validation around nodules, which is what training crops show"),
-    ("average_precision", "max", "Average precision: training over augmented crops, validation over whole volumes"),
+    ("loss", "min", "Loss, by epoch"),
+    ("dice", "max", "Dice: training over augmented crops, validation over whole volumes, by epoch"),
+    ("crop_dice", "max", "Dice of validation around nodules, which is what training crops show, by epoch"),
+    (
+        "average_precision",
+        "max",
+        "Average precision: training over augmented crops, validation over whole volumes, by epoch",
+    ),
 )
 _SCANS_SHOWN = 40
 
 
 def write_mask_report(report: MaskReport, folder: Path | str) -> WrittenReport:
-    """Write all files of a report.
-
-    The same report gives the same bytes: keys are sorted, floats rounded to 12 digits, nothing holds a time.
+    """Write all files of a report; the same report gives the same bytes.
 
     Args:
         report: from `evaluate_masks`.
         folder: made if missing; files of an earlier report are replaced.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = WrittenReport(folder / "report.json", folder / "report.html", folder / "curves.parquet")
-    text = json.dumps(report.to_dict(), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
-    written.json.write_text(text + "\n", encoding="utf-8")
-    curves = pa.Table.from_pandas(report.curves, preserve_index=False).replace_schema_metadata(None)
-    pq.write_table(curves, written.curves, compression="zstd")
-    written.html.write_text(render_mask_html(report), encoding="utf-8")
-    logger.info("report: %s", written.html)
-    return written
+    page = render_mask_html(report)
+    return write_report_files(folder, record=report.to_dict(), curves=report.curves, page=page)
 
 
 def render_mask_html(report: MaskReport) -> str:
     """The report as one HTML page that refers to nothing outside itself."""
-    environment = page_environment()
-    history = list(_history_figures(report))
+    history = list(history_figures(report.history, _HISTORY))
     ceiling = report.ceiling.get(report.partition)
-    return environment.get_template("masks.html.j2").render(
-        report=report,
-        css=style_sheet(environment),
-        here=report.counts[report.partition],
-        here_name=_here(report),
-        answer=_answer(report),
-        tiles=_tiles(report),
-        sections=_sections(report, trained=bool(history)),
-        curve_figures=list(_curve_figures(report)),
-        history_figures=history,
-        partition_names=PARTITION_NAMES,
-        scope_titles=_SCOPE_TITLES,
-        scope_names=_SCOPE_NAMES,
-        scope_explanations=_SCOPE_EXPLANATIONS,
-        no_readers=ceiling is not None and not ceiling.n_scans and ceiling.n_scans_by_rule,
-        n_bins=N_BINS,
-        scans_sentence=_scans_sentence(report),
-        scan_tables=_scan_tables(report),
-        provenance=list(flat_provenance(report.provenance)),
+    return (
+        page_environment()
+        .get_template("masks.html.j2")
+        .render(
+            report=report,
+            here=report.counts[report.partition],
+            here_name=_here(report),
+            answer=_answer(report),
+            tiles=_tiles(report),
+            sections=_sections(report, trained=bool(history)),
+            curve_figures=list(_curve_figures(report)),
+            history_figures=history,
+            partition_names=PARTITION_NAMES,
+            scope_titles=_SCOPE_TITLES,
+            scope_names=_SCOPE_NAMES,
+            scope_explanations=_SCOPE_EXPLANATIONS,
+            no_readers=ceiling is not None and not ceiling.n_scans and ceiling.n_scans_by_rule,
+            n_bins=N_BINS,
+            scans_sentence=_scans_sentence(report),
+            scan_tables=_scan_tables(report),
+            provenance=list(flat_lines(report.provenance, none="unknown")),
+        )
     )
 
 
@@ -114,20 +104,12 @@ def _answer(report: MaskReport) -> str:
     )
 
 
-def _tiles(report: MaskReport) -> list[dict[str, str]]:
+def _tiles(report: MaskReport) -> list[Tile]:
     scopes = report.results[report.partition]
-    shown = [
-        ("Dice, whole volume", scopes["whole_volume"].at_half.dice),
-        ("Dice, crop level", scopes["crop_level"].at_half.dice),
-        ("Average precision", scopes["whole_volume"].average_precision),
-    ]
     tiles = [
-        {
-            "name": name,
-            "value": number_text(e.value),
-            "note": e.reason if math.isnan(e.low) else f"95 % interval {interval_text(e)}",
-        }
-        for name, e in shown
+        estimate_tile("Dice, whole volume", scopes["whole_volume"].at_half.dice),
+        estimate_tile("Dice, crop level", scopes["crop_level"].at_half.dice),
+        estimate_tile("Average precision", scopes["whole_volume"].average_precision),
     ]
     ceiling = report.ceiling.get(report.partition)
     if ceiling is None:
@@ -135,10 +117,10 @@ def _tiles(report: MaskReport) -> list[dict[str, str]]:
     elif not ceiling.n_scans:
         value, note = EN_DASH, "no readers: masks follow from the annotations' rule"
     else:
-        several = "" if ceiling.n_nodules == 1 else "s"
         value = number_text(ceiling.pooled_dice.value)
-        note = f"the ceiling, of {ceiling.n_nodules:,} nodule{several}" if ceiling.n_nodules else "no common nodule"
-    return [*tiles, {"name": "Dice, reader against reader", "value": value, "note": note}]
+        nodules = count_text(ceiling.n_nodules, "nodule")
+        note = f"the ceiling, of {nodules}" if ceiling.n_nodules else "no common nodule"
+    return [*tiles, ("Dice, reader against reader", value, note)]
 
 
 def _sections(report: MaskReport, *, trained: bool) -> list[tuple[str, str]]:
@@ -183,18 +165,6 @@ def _curve_figures(report: MaskReport) -> Iterator[dict[str, Any]]:
     )
 
 
-def _history_figures(report: MaskReport) -> Iterator[dict[str, Any]]:
-    if report.history is None:
-        return
-    for quantity, best, caption in _HISTORY:
-        if {f"train/{quantity}", f"val/{quantity}"} & set(report.history.columns):
-            yield embedded_figure(
-                f"history-{quantity.replace('_', '-')}",
-                history_figure(report.history, quantity, best=best),
-                f"{caption}, by epoch; the marked dot is the best validation epoch.",
-            )
-
-
 def _scans_sentence(report: MaskReport) -> str:
     summary = report.scan_summary[report.partition]
     low, middle, high = summary.dice_quartiles
@@ -207,11 +177,10 @@ def _scans_sentence(report: MaskReport) -> str:
             f"scans lie between {low:.2f} and {high:.2f}, the middle one has {middle:.2f}."
         )
     if summary.without_nodule:
-        scans = "scan" if summary.without_nodule == 1 else "scans"
         parts.append(
-            f"Of {summary.without_nodule:,} {scans} without a nodule voxel, {summary.marked_without_nodule:,} "
-            f"{'has' if summary.marked_without_nodule == 1 else 'have'} voxels called: {summary.fp_voxels_median:,.0f} "
-            f"in the middle one, {summary.fp_voxels_largest:,} in the worst."
+            f"Of {count_text(summary.without_nodule, 'scan')} without a nodule voxel, "
+            f"{summary.marked_without_nodule:,} {'has' if summary.marked_without_nodule == 1 else 'have'} voxels "
+            f"called: {summary.fp_voxels_median:,.0f} in the middle one, {summary.fp_voxels_largest:,} in the worst."
         )
     return " ".join(parts) + " All at probability 0.5."
 

@@ -53,10 +53,11 @@ def flat_lines(record: Mapping[str, Any], *, none: str, prefix: str = "") -> Ite
         prefix: of the names.
     """
     for name, value in record.items():
-        if isinstance(value, list | tuple) and any(isinstance(inner, Mapping) for inner in value):
-            value = {str(i): inner for i, inner in enumerate(value)}
         if isinstance(value, Mapping):
             yield from flat_lines(value, none=none, prefix=f"{prefix}{name}.")
+        elif isinstance(value, list | tuple) and any(isinstance(inner, Mapping) for inner in value):
+            numbered = {str(i): inner for i, inner in enumerate(value)}
+            yield from flat_lines(numbered, none=none, prefix=f"{prefix}{name}.")
         elif isinstance(value, list | tuple):
             yield f"{prefix}{name}", ", ".join(map(str, value))
         else:

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from lungdet.evaluation import figures
-from lungdet.evaluation.estimates import Estimate
-from lungdet.evaluation.gallery_page import gallery_cards, probability_text
+from lungdet.evaluation.gallery_page import gallery_cards
+from lungdet.evaluation.page import PARTITION_NAMES, Tile, estimate_tile, flat_lines, number_text, page_environment
+from lungdet.evaluation.page_figures import embedded_figure, history_figures
+from lungdet.evaluation.report_files import WrittenReport, write_report_files
 from lungdet.evaluation.results import ClassificationReport
-from lungdet.evaluation.style import inline_svg
 from lungdet.evaluation.views import LUNG_WINDOW_HU
 from lungdet.evaluation.wording import DIAMETER_AUROC_BY_RULE
 
-logger = logging.getLogger(__name__)
-
-_EN_DASH, _MINUS = "\u2013", "\u2212"
 _POINT_NAMES = {"half": "0.5", "max_f1": "Largest F1", "youden": "Youden's J", "recall_90": "Recall ≥ 0.9"}
 _CALIBRATION_ROWS = (
     ("ece", "ECE, 15 bins of equal width", 3),
@@ -35,38 +26,42 @@ _CALIBRATION_ROWS = (
     ("brier_of_prevalence", "Brier score of always saying the prevalence", 4),
     ("mean_probability", "Mean probability", 4),
 )
-_HISTORY = (("loss", "min"), ("auroc", "max"), ("average_precision", "max"))
+_HISTORY = (
+    ("loss", "min", "Loss by epoch"),
+    ("auroc", "max", "AUROC by epoch"),
+    ("average_precision", "max", "Average precision by epoch"),
+)
 
 
 def write_report(report: ClassificationReport, folder: Path | str) -> WrittenReport:
-    """Write all files of a report.
-
-    The same report gives the same bytes: keys are sorted, floats rounded to 12 digits, nothing holds a time.
+    """Write all files of a report; the same report gives the same bytes.
 
     Args:
         report: from `evaluate_classification`.
         folder: made if missing; files of an earlier report are replaced.
     """
-    return write_report_files(
-        folder, record=report.to_dict(), curves=report.curves, page=render_html(report)
-    )
+    return write_report_files(folder, record=report.to_dict(), curves=report.curves, page=render_html(report))
 
 
 def render_html(report: ClassificationReport) -> str:
     """The report as one HTML page that refers to nothing outside itself."""
     environment = page_environment()
     environment.filters.update(lower_first=_lower, upper_first=_upper)
+    history = list(history_figures(report.history, _HISTORY))
     return environment.get_template("classification.html.j2").render(
         report=report,
         words=report.wording,
         rule_aurocs=sorted(DIAMETER_AUROC_BY_RULE.items(), key=lambda item: item[1]),
         here=report.counts[report.partition],
-        here_name=PARTITION_NAMES[report.partition].lower(),
+        here_name=_here(report),
         answer=_answer(report),
         tiles=_tiles(report),
-        sections=_sections(report, drawn),
-        figures=drawn,
-        history_figures=[name for name in drawn if name.startswith("history")],
+        sections=_sections(report, trained=bool(history)),
+        ranking_figures=list(_ranking_figures(report)),
+        score_figure=_score_figure(report),
+        size_figure=_size_figure(report),
+        reliability_figure=_reliability_figure(report),
+        history_figures=history,
         partition_names=PARTITION_NAMES,
         point_names=_POINT_NAMES,
         size_points=[name for name, point in report.operating_points.items() if report.partition in point.on],
@@ -77,10 +72,14 @@ def render_html(report: ClassificationReport) -> str:
     )
 
 
+def _here(report: ClassificationReport) -> str:
+    return PARTITION_NAMES[report.partition].lower()
+
+
 def _answer(report: ClassificationReport) -> str:
     area = report.ranking[report.partition].auroc
     if math.isnan(area.value):
-        return f"No answer yet: {area.reason} in {PARTITION_NAMES[report.partition].lower()}."
+        return f"No answer yet: {area.reason} in {_here(report)}."
     point = report.operating_points[report.headline]
     on = point.on[report.partition]
     counted, words = on.confusion, report.wording
@@ -106,30 +105,23 @@ def _beside(report: ClassificationReport) -> str:
     return "".join(alone) + within
 
 
-def _tiles(report: ClassificationReport) -> list[dict[str, str]]:
+def _tiles(report: ClassificationReport) -> list[Tile]:
     ranking = report.ranking[report.partition]
     on = report.operating_points[report.headline].on[report.partition]
-    shown = [("AUROC", ranking.auroc, 3), ("Average precision", ranking.average_precision, 3)]
-    if report.size_matched is not None:
-        alone = [(f"AUROC, {row.name}", row.ranking.auroc, 3) for row in report.baselines[:1]]
-        shown = [shown[0], *alone, ("AUROC within pairs of one size", report.size_matched.auroc, 3)]
-    shown.append(("Sensitivity at that threshold", on.recall, 2))
-    tiles = [
-        {
-            "name": name,
-            "value": _number(e.value, digits),
-            "note": e.reason if math.isnan(e.low) else f"95 % interval {_interval(e, digits)}",
-        }
-        for name, e, digits in shown
-    ]
+    tiles = [estimate_tile("AUROC", ranking.auroc)]
+    if report.size_matched is None:
+        tiles.append(estimate_tile("Average precision", ranking.average_precision))
+    else:
+        tiles += [estimate_tile(f"AUROC, {row.name}", row.ranking.auroc) for row in report.baselines[:1]]
+        tiles.append(estimate_tile("AUROC within pairs of one size", report.size_matched.auroc))
+    tiles.append(estimate_tile("Sensitivity at that threshold", on.recall, 2))
     if len(tiles) == 4:
         return tiles
-    note = f"{on.confusion.fp:,} in all, precision {_number(on.precision.value, 2)}"
-    return [*tiles, {"name": "False calls per CT series", "value": _number(on.fp_per_series, 1), "note": note}]
+    note = f"{on.confusion.fp:,} in all, precision {number_text(on.precision.value, 2)}"
+    return [*tiles, ("False calls per CT series", number_text(on.fp_per_series, 1), note)]
 
 
-def _sections(report: ClassificationReport, drawn: dict[str, Any]) -> list[tuple[str, str]]:
-    trained = any(name.startswith("history") for name in drawn)
+def _sections(report: ClassificationReport, *, trained: bool) -> list[tuple[str, str]]:
     listed = [
         ("findings", "Read this first", bool(report.findings)),
         ("data", "Data", True),
@@ -146,60 +138,62 @@ def _sections(report: ClassificationReport, drawn: dict[str, Any]) -> list[tuple
     return [(anchor, name) for anchor, name, shown in listed if shown]
 
 
-def _figures(report: ClassificationReport) -> Iterator[tuple[str, dict[str, Any]]]:
-    def embedded(name: str, figure: Any, caption: str) -> tuple[str, dict[str, Any]]:
-        return name, {"svg": Markup(inline_svg(figure, name)), "caption": caption}
-
-    here, words = PARTITION_NAMES[report.partition].lower(), report.wording
-    points = {name: point.on[report.partition] for name, point in report.operating_points.items() if point.on}
-    marked = {_POINT_NAMES[name]: on for name, on in points.items()}
+def _ranking_figures(report: ClassificationReport) -> Iterator[dict[str, Any]]:
     curves = report.curves[report.curves["partition"] == report.partition]
-    if not curves.empty:
-        yield embedded(
-            "roc",
-            figures.roc_figure(
-                _by_model(curves, "roc"),
-                {name: (1 - on.specificity.value, on.recall.value) for name, on in marked.items()},
-            ),
-            f"ROC curve on {here}. The dots are the thresholds of the next section; the dotted diagonal is guessing.",
-        )
-        yield embedded(
-            "precision-recall",
-            figures.precision_recall_figure(
-                _by_model(curves, "precision_recall"),
-                {name: (on.recall.value, on.precision.value) for name, on in marked.items()},
-                prevalence=report.counts[report.partition].prevalence,
-            ),
-            f"Precision-recall curve on {here}: how pure the calls are when so many {words.positives} are to be found.",
-        )
+    if curves.empty:
+        return
+    here, words = _here(report), report.wording
+    marked = {
+        _POINT_NAMES[name]: point.on[report.partition] for name, point in report.operating_points.items() if point.on
+    }
+    yield embedded_figure(
+        "roc",
+        figures.roc_figure(
+            _by_model(curves, "roc"),
+            {name: (1 - on.specificity.value, on.recall.value) for name, on in marked.items()},
+        ),
+        f"ROC curve on {here}. The dots are the thresholds of the next section; the dotted diagonal is guessing.",
+    )
+    yield embedded_figure(
+        "precision-recall",
+        figures.precision_recall_figure(
+            _by_model(curves, "precision_recall"),
+            {name: (on.recall.value, on.precision.value) for name, on in marked.items()},
+            prevalence=report.counts[report.partition].prevalence,
+        ),
+        f"Precision-recall curve on {here}: how pure the calls are when so many {words.positives} are to be found.",
+    )
+
+
+def _score_figure(report: ClassificationReport) -> dict[str, Any]:
+    words = report.wording
     thresholds = {
         _POINT_NAMES[name]: point.threshold.logit for name, point in report.operating_points.items() if point.on
     }
-    yield embedded(
+    return embedded_figure(
         "scores",
         figures.score_figure(report.histogram, thresholds, names=(words.negative_label, words.positive_label)),
-        f"Logits on {here}, each class as shares of itself. Everything right of a dashed line is called.",
+        f"Logits on {_here(report)}, each class as shares of itself. Everything right of a dashed line is called.",
     )
+
+
+def _size_figure(report: ClassificationReport) -> dict[str, Any]:
     sizes = [{"name": row.name, "n": row.n, "estimate": row.sensitivity[report.headline]} for row in report.by_size]
-    yield embedded(
+    return embedded_figure(
         "size",
         figures.size_figure(sizes),
         f"Sensitivity by diameter at the threshold “{_lower(_POINT_NAMES[report.headline])}”, with 95 % intervals.",
     )
-    bins = report.calibration[report.partition].bins
-    yield embedded(
+
+
+def _reliability_figure(report: ClassificationReport) -> dict[str, Any]:
+    words, bins = report.wording, report.calibration[report.partition].bins
+    return embedded_figure(
         "reliability",
         figures.reliability_figure(bins, positives=words.positives),
-        f"Reliability on {here}: on the diagonal, probabilities mean what they say. Numbers count {words.items}.",
+        f"Reliability on {_here(report)}: on the diagonal, probabilities mean what they say. Numbers count "
+        f"{words.items}.",
     )
-    if report.history is not None:
-        for quantity, best in _HISTORY:
-            if {f"train/{quantity}", f"val/{quantity}"} & set(report.history.columns):
-                name = f"history-{quantity.replace('_', '-')}"
-                figure = figures.history_figure(report.history, quantity, best=best)
-                yield embedded(
-                    name, figure, f"{_word(quantity)} by epoch; the marked dot is the best validation epoch."
-                )
 
 
 def _by_model(curves: pd.DataFrame, curve: str) -> dict[str, pd.DataFrame]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from lungdet.outputs.page import count, render_page
+from lungdet.evaluation.page import count_text
+from lungdet.outputs.page import render_page
 from lungdet.outputs.text_file import write_text
 
 
@@ -106,7 +107,7 @@ def _answer(rows: Sequence[ScanRow], n_failed: int) -> str:
     unjudged = sum(not row.is_judged for row in rows)
     positive = sum(row.n_nodules > 0 for row in rows)
     hold = "holds" if positive == 1 else "hold"
-    parts = [f"{positive:,} of {count(n, 'scan')} {hold} a finding at the threshold"]
+    parts = [f"{positive:,} of {count_text(n, 'scan')} {hold} a finding at the threshold"]
     if unjudged:
         parts.append(f"{unjudged:,} could not be judged")
     if n_failed:

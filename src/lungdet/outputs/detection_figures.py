@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -12,7 +12,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from lungdet.evaluation.gallery import png_data_uri
-from lungdet.evaluation.views import LUNG_WINDOW_HU, PLANES, View, patient_views
+from lungdet.evaluation.pictures import Picture, Text, side_letters, view_picture
+from lungdet.evaluation.views import PLANES, patient_views
 from lungdet.geometry import Geometry
 from lungdet.io.scan import Scan
 from lungdet.outputs.findings import Finding
@@ -24,16 +25,7 @@ _OVERVIEW_SAMPLES = 280
 _OVERVIEW_HU = (-1000, 800)
 _REACH_MM = (20.0, 50.0)
 _PIXEL_MM = (0.4, 1.0)
-_SCALE_BAR_MM = 10
-
-
-@dataclass(frozen=True)
-class Text:
-    """Words at a place of a picture, in mm from its upper left corner."""
-
-    words: str
-    x: float
-    y: float
+_CROSSHAIR_GAP = 0.13
 
 
 @dataclass(frozen=True)
@@ -58,33 +50,9 @@ class Marker:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One grey picture and what is drawn on it, everything in mm, so that any aspect ratio comes out true.
+class Overview(Picture):
+    """A picture of the whole scan, with markers."""
 
-    Attributes:
-        plane: `axial`, `coronal` or `sagittal`.
-        png: address for an `href`.
-        width: mm.
-        height: mm.
-        letters: sides of the patient.
-        font: height of letters.
-        line: width of thin lines.
-        crosshair: SVG paths beside the middle; empty in an overview.
-        outline: SVG path around the segmented region; empty without.
-        scale_bar: SVG path of 10 mm; empty in an overview.
-        markers: of an overview.
-    """
-
-    plane: str
-    png: str = field(repr=False)
-    width: float
-    height: float
-    letters: tuple[Text, ...]
-    font: float
-    line: float
-    crosshair: tuple[str, ...] = ()
-    outline: str = ""
-    scale_bar: str = ""
     markers: tuple[Marker, ...] = ()
 
 
@@ -103,7 +71,9 @@ def finding_pictures(scan: Scan, finding: Finding) -> tuple[Picture, Picture, Pi
         mask, grid = _padded(finding.region, scan.geometry)
         covered = patient_views(mask, grid, finding.center_xyz_mm, reach_xyz_mm=reach, pixel_mm=pixel_mm, air_hu=0.0)
         outlines = [outline_path(view.hu, view.pixel_mm) for view in covered]
-    axial, coronal, sagittal = (_plane(view, outline) for view, outline in zip(views, outlines, strict=True))
+    axial, coronal, sagittal = (
+        view_picture(view, gap=_CROSSHAIR_GAP, outline=outline) for view, outline in zip(views, outlines, strict=True)
+    )
     return axial, coronal, sagittal
 
 
@@ -120,7 +90,7 @@ def outline_path(covered: npt.NDArray[np.float32], pixel_mm: float) -> str:
 
 def overview_pictures(
     scan: Scan, findings: Sequence[Finding], *, annotated_xyz_mm: npt.ArrayLike = (), n_numbered: int = 12
-) -> tuple[Picture, Picture, Picture]:
+) -> tuple[Overview, Overview, Overview]:
     """The whole scan from the front, from the left and from below, as mean intensities, like radiographs.
 
     Args:
@@ -155,44 +125,11 @@ def overview_pictures(
         font = 0.05 * max(width, height)
         low, high = np.percentile(mean, (1, 99.8))
         gray = np.clip((mean - low) / max(high - low, 1.0) * 255, 0, 255).round().astype(np.uint8)
-        letters = _letters(edges, width=width, height=height, font=font)
+        letters = side_letters(edges, width=width, height=height, font=font)
         png = png_data_uri(gray)
-        pictures.append(Picture(plane, png, width, height, letters, font, 0.004 * width, markers=tuple(markers)))
+        pictures.append(Overview(plane, png, width, height, letters, font, 0.004 * width, markers=tuple(markers)))
     coronal, sagittal, axial = pictures
     return coronal, sagittal, axial
-
-
-def _plane(view: View, outline: str) -> Picture:
-    height, width = (n * view.pixel_mm for n in view.hu.shape)
-    x, y, gap, arm = width / 2, height / 2, 0.13 * min(width, height), 0.26 * min(width, height)
-    font = 0.075 * min(width, height)
-    return Picture(
-        plane=view.plane,
-        png=png_data_uri(view.gray(LUNG_WINDOW_HU)),
-        width=width,
-        height=height,
-        letters=_letters(view.edges, width=width, height=height, font=font),
-        font=font,
-        line=0.009 * width,
-        # Arms outside a gap: the thing itself stays visible.
-        crosshair=tuple(
-            f"M{x + dx * gap:.2f} {y + dy * gap:.2f}L{x + dx * arm:.2f} {y + dy * arm:.2f}"
-            for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1))
-        ),
-        outline=outline,
-        scale_bar=f"M{0.05 * width:.2f} {0.95 * height:.2f}h{_SCALE_BAR_MM}",
-    )
-
-
-def _letters(edges: tuple[str, str, str, str], *, width: float, height: float, font: float) -> tuple[Text, ...]:
-    top, bottom, left, right = edges
-    sides = (
-        Text(left, 0.6 * font, height / 2 + 0.35 * font),
-        Text(right, width - 0.6 * font, height / 2 + 0.35 * font),
-    )
-    if height < 4 * font:  # a few slices only: no room above and below
-        return sides
-    return (Text(top, width / 2, 1.05 * font), Text(bottom, width / 2, height - 0.35 * font), *sides)
 
 
 def _padded(region: Region, geometry: Geometry) -> tuple[npt.NDArray[np.uint8], Geometry]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from lungdet.evaluation.page import EN_DASH, Tile, count_text, flat_lines
 from lungdet.evaluation.views import LUNG_WINDOW_HU
 from lungdet.io.scan import Scan
 from lungdet.outputs.comparison import (
@@ -21,7 +22,7 @@ from lungdet.outputs.comparison import (
 )
 from lungdet.outputs.detection_figures import finding_pictures, overview_pictures
 from lungdet.outputs.findings import Finding, ranked_findings
-from lungdet.outputs.page import count, flat, probability, render_page
+from lungdet.outputs.page import probability, render_page
 from lungdet.outputs.text_file import write_text
 from lungdet.pipeline.confusion import HIT_DIAMETERS, book_confusion
 from lungdet.pipeline.detections import Detections
@@ -105,7 +106,7 @@ def render_detection_report(
         annotated=None if here is None or nodules is None else _annotated(runs, recipes, here, nodules),
         same_place_mm=SAME_PLACE_MM,
         book_hit_diameters=HIT_DIAMETERS,
-        settings={key: list(flat(run.recipe)) for key, run in runs.items()},
+        settings={key: list(flat_lines(run.recipe, none="none")) for key, run in runs.items()},
         versions=versions,
         seconds={key: run.seconds for key, run in runs.items()},
         rules=_RULES,
@@ -122,33 +123,35 @@ def headline(detections: Detections) -> str:
         return "Nothing found: the lungs were searched and hold no candidate. The patient score is 0."
     told = f"The patient score is {probability(score)}, {_RULES[patient['rule']]}."
     if patient["n_nodules"] == 0:
-        n = count(patient["n_candidates"], "candidate")
+        n = count_text(patient["n_candidates"], "candidate")
         return f"No finding reaches the nodule threshold of {threshold:g}; {n} were weighed. {told}"
     reach = "reaches" if patient["n_nodules"] == 1 else "reach"
-    return f"{count(patient['n_nodules'], 'finding')} {reach} the nodule threshold of {threshold:g}. {told}"
+    return f"{count_text(patient['n_nodules'], 'finding')} {reach} the nodule threshold of {threshold:g}. {told}"
 
 
-def _tiles(detections: Detections) -> list[dict[str, str]]:
+def _tiles(detections: Detections) -> list[Tile]:
     patient, total = detections.patient, sum(detections.seconds.values())
     slowest = max(detections.seconds, key=lambda stage: detections.seconds[stage], default="")
     judged = not math.isnan(patient["nodule_probability"])
-    unknown = "\u2013"
-    tiles = [
+    n_nodules, n_candidates = (
+        count_text(patient[name]) if judged else EN_DASH for name in ("n_nodules", "n_candidates")
+    )
+    tiles: list[Tile] = [
         ("Patient score", probability(patient["nodule_probability"]), patient["rule"].replace("_", "-")),
-        ("Findings", count(patient["n_nodules"]) if judged else unknown, f"at {patient['nodule_threshold']:g} or more"),
-        ("Candidates", count(patient["n_candidates"]) if judged else unknown, "weighed in all"),
+        ("Findings", n_nodules, f"at {patient['nodule_threshold']:g} or more"),
+        ("Candidates", n_candidates, "weighed in all"),
         ("Time", f"{total:.1f} s", f"{detections.seconds[slowest]:.1f} s of it: {slowest}" if slowest else "unknown"),
     ]
     if not math.isnan(patient["malignancy_probability"]):
         tiles[2] = ("Malignancy score", probability(patient["malignancy_probability"]), "over the findings")
-    return [{"name": name, "value": value, "note": note} for name, value, note in tiles]
+    return tiles
 
 
-def _notes(runs: Mapping[str, Detections], series_uid: str) -> list[str]:
+def _notes(runs: Mapping[str, Detections], series_uid: str) -> list[dict[str, str]]:
     # The page is about one series and need not name it again; only other recipes' notes say whose they are.
     notes = [(name, note.removeprefix(f"{series_uid}: ")) for name, run in runs.items() for note in run.notes]
     own = next(iter(runs))
-    return [note if name == own else f"{name}: {note}" for name, note in notes]
+    return [{"kind": "warning", "text": note if name == own else f"{name}: {note}"} for name, note in notes]
 
 
 def _scan_facts(scan: Scan) -> dict[str, Any]:

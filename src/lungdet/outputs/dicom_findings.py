@@ -20,7 +20,7 @@ from lungdet.pipeline.regions import Region
 
 
 @dataclass(frozen=True)
-class Finding:
+class TrackedFinding:
     """One detection as DICOM files name it.
 
     Attributes:
@@ -41,7 +41,9 @@ class Finding:
         return f"Nodule {self.number}, probability {self.row['probability']:.2f}"
 
 
-def findings_of(detections: Detections, series: DicomSeries, *, minimum_probability: float) -> list[Finding]:
+def tracked_findings(
+    detections: Detections, series: DicomSeries, *, minimum_probability: float
+) -> list[TrackedFinding]:
     """The detections with at least this probability, in the order of the table.
 
     Raises:
@@ -51,7 +53,7 @@ def findings_of(detections: Detections, series: DicomSeries, *, minimum_probabil
     table = detections.table
     if len(detections.regions) != len(table):
         raise RunError(f"{len(table)} detections with {len(detections.regions)} regions: one region per row is needed")
-    found: list[Finding] = []
+    found: list[TrackedFinding] = []
     for (_, row), region in zip(table.iterrows(), detections.regions, strict=True):
         if row["series_uid"] != series.uid:
             raise ScanError(f"detections of series {row['series_uid']} cannot be written on the slices of {series.uid}")
@@ -63,11 +65,11 @@ def findings_of(detections: Detections, series: DicomSeries, *, minimum_probabil
             )
         if row["probability"] >= minimum_probability:
             uid = derived_uid("finding", series.uid, row["candidate_id"], region.low_zyx, region.mask)
-            found.append(Finding(len(found) + 1, row, region, uid))
+            found.append(TrackedFinding(len(found) + 1, row, region, uid))
     return found
 
 
-def content_of(findings: Sequence[Finding], detections: Detections) -> str:
+def content_of(findings: Sequence[TrackedFinding], detections: Detections) -> str:
     """A digest of everything a file says about these findings: another answer, another digest."""
     rows = [finding.row.to_dict() for finding in findings]
     regions = [(finding.tracking_uid, finding.region.made_by) for finding in findings]

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 
 from lungdet import __version__
 from lungdet.outputs import dicom_codes as codes
-from lungdet.outputs.dicom_findings import Finding, content_of, derived_uid, findings_of
+from lungdet.outputs.dicom_findings import TrackedFinding, content_of, derived_uid, tracked_findings
 from lungdet.outputs.dicom_series import DicomSeries
 from lungdet.pipeline.detections import Detections
 
@@ -47,7 +47,7 @@ def write_dicom_seg(
     Raises:
         RunError, ScanError: detections that do not belong on this series.
     """
-    findings = findings_of(detections, series, minimum_probability=minimum_probability)
+    findings = tracked_findings(detections, series, minimum_probability=minimum_probability)
     if not findings:
         _log.info("%s: no finding of probability %g or more, so no DICOM SEG", series.uid, minimum_probability)
         return None
@@ -56,7 +56,9 @@ def write_dicom_seg(
     return out
 
 
-def _segmentation(findings: Sequence[Finding], series: DicomSeries, detections: Detections) -> hd.seg.Segmentation:
+def _segmentation(
+    findings: Sequence[TrackedFinding], series: DicomSeries, detections: Detections
+) -> hd.seg.Segmentation:
     content = content_of(findings, detections)
     segmentation = hd.seg.Segmentation(
         source_images=[_one_pixel(image) for image in series.images],
@@ -82,7 +84,7 @@ def _segmentation(findings: Sequence[Finding], series: DicomSeries, detections: 
     return segmentation
 
 
-def _description(finding: Finding) -> hd.seg.SegmentDescription:
+def _description(finding: TrackedFinding) -> hd.seg.SegmentDescription:
     made_by = finding.region.made_by
     description = hd.seg.SegmentDescription(
         segment_number=finding.number,
@@ -118,7 +120,7 @@ def _one_pixel(image: Dataset) -> Dataset:
     return small
 
 
-def _presence(findings: Sequence[Finding], n_slices: int) -> npt.NDArray[np.uint8]:
+def _presence(findings: Sequence[TrackedFinding], n_slices: int) -> npt.NDArray[np.uint8]:
     """Which finding is on which slice: uint8 [D, 1, 1, segments]."""
     presence = np.zeros((n_slices, 1, 1, len(findings)), np.uint8)
     for finding in findings:
@@ -126,7 +128,7 @@ def _presence(findings: Sequence[Finding], n_slices: int) -> npt.NDArray[np.uint
     return presence
 
 
-def _enlarge(segmentation: hd.seg.Segmentation, findings: Sequence[Finding], series: DicomSeries) -> None:
+def _enlarge(segmentation: hd.seg.Segmentation, findings: Sequence[TrackedFinding], series: DicomSeries) -> None:
     """Give every frame its pixels: bit n of the data is voxel n of all frames one after the other (PS3.5 8.1.1)."""
     _, rows, columns = series.geometry.shape_zyx
     slice_of = {str(image.SOPInstanceUID): z for z, image in enumerate(series.images)}
@@ -153,7 +155,7 @@ def _segment_number(segmentation: hd.seg.Segmentation, frame: Dataset) -> int:
     return int(named.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
 
 
-def _overlap(findings: Sequence[Finding]) -> bool:
+def _overlap(findings: Sequence[TrackedFinding]) -> bool:
     """Whether any voxel belongs to two findings."""
     voxels = [np.argwhere(finding.region.mask) + finding.region.low_zyx for finding in findings]
     every = np.concatenate(voxels)

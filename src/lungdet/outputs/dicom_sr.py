@@ -18,7 +18,7 @@ from pydicom.sr.coding import Code
 from lungdet import __version__
 from lungdet.errors import RunError
 from lungdet.outputs import dicom_codes as codes
-from lungdet.outputs.dicom_findings import Finding, content_of, derived_uid, findings_of
+from lungdet.outputs.dicom_findings import TrackedFinding, content_of, derived_uid, tracked_findings
 from lungdet.outputs.dicom_series import DicomSeries
 from lungdet.pipeline.detections import Detections
 
@@ -67,7 +67,7 @@ def write_dicom_sr(
         RunError: a segmentation that lacks one of the findings; detections without regions.
         ScanError: detections that do not belong on this series.
     """
-    findings = findings_of(detections, series, minimum_probability=minimum_probability)
+    findings = tracked_findings(detections, series, minimum_probability=minimum_probability)
     seg = None if segmentation is None else pydicom.dcmread(segmentation, stop_before_pixels=True)
     segments = _segment_numbers(findings, seg, segmentation)
     with warnings.catch_warnings(action="ignore"):  # pydicom's remarks on what the scanner wrote
@@ -112,7 +112,7 @@ def _document(groups: Sequence[Any], evidence: Sequence[Dataset], *, sop_instanc
     )
 
 
-def _segment_numbers(findings: Sequence[Finding], seg: Dataset | None, path: Path | None) -> dict[str, int]:
+def _segment_numbers(findings: Sequence[TrackedFinding], seg: Dataset | None, path: Path | None) -> dict[str, int]:
     """Tracking UID of each finding -> its segment."""
     numbers = {} if seg is None else {str(item.TrackingUID): int(item.SegmentNumber) for item in seg.SegmentSequence}
     missing = [finding.label for finding in findings if finding.tracking_uid not in numbers]
@@ -126,7 +126,7 @@ def _segment_numbers(findings: Sequence[Finding], seg: Dataset | None, path: Pat
 
 
 def _finding_group(
-    finding: Finding, series: DicomSeries, seg: Any, segment_number: int
+    finding: TrackedFinding, series: DicomSeries, seg: Any, segment_number: int
 ) -> hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
     region = finding.region
     images = [series.images[region.low_zyx[0] + z] for z, plane in enumerate(region.mask) if plane.any()]
@@ -147,7 +147,7 @@ def _finding_group(
 
 
 def _scan_group(
-    detections: Detections, findings: Sequence[Finding], series: DicomSeries, *, minimum_probability: float
+    detections: Detections, findings: Sequence[TrackedFinding], series: DicomSeries, *, minimum_probability: float
 ) -> hd.sr.MeasurementsAndQualitativeEvaluations:
     patient = detections.patient
     group = hd.sr.MeasurementsAndQualitativeEvaluations(

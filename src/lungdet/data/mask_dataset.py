@@ -114,15 +114,14 @@ class MaskTileDataset(Dataset[RawMaskBatch]):
         drawn = np.asarray(draws, dtype=np.int64)
         rows = drawn % len(self)
         tiles = [self._tile(int(row)) for row in rows]
-        depth = tiles[0][0].shape[0]
+        (depth, *_), (_, answered, *_) = tiles[0][0].shape, tiles[0][1].shape
         multiple = _PLANE_MULTIPLE if self.whole_slices else 1
-        plane = [-(-max(hu.shape[axis] for hu, *_ in tiles) // multiple) * multiple for axis in (1, 2)]
+        plane = [-(-max(volume.shape[axis] for volume, _ in tiles) // multiple) * multiple for axis in (1, 2)]
         hu = np.full((len(tiles), 1, depth, *plane), self.store.spec.air_hu, np.int16)
-        flags = np.zeros((3, len(tiles), 1, tiles[0][1].shape[0], *plane), np.bool_)
-        for n, (volume, *tile_flags) in enumerate(tiles):
+        flags = np.zeros((3, len(tiles), 1, answered, *plane), np.bool_)
+        for n, (volume, tile) in enumerate(tiles):
             hu[n, 0, :, : volume.shape[1], : volume.shape[2]] = volume
-            for k, flag in enumerate(tile_flags):
-                flags[k, n, 0, :, : flag.shape[1], : flag.shape[2]] = flag
+            flags[:, n, 0, :, : tile.shape[2], : tile.shape[3]] = tile
         mask, valid, near = (torch.from_numpy(flag) for flag in flags)
         return {
             "hu": torch.from_numpy(hu),
@@ -138,8 +137,8 @@ class MaskTileDataset(Dataset[RawMaskBatch]):
         """Voxel spacing of the tiles of these rows: float64 [B, 3]."""
         return np.array([self.store.geometry(self.series_uid[row]).spacing_zyx_mm for row in rows]).reshape(-1, 3)
 
-    def _tile(self, row: int) -> tuple[npt.NDArray[np.int16], *tuple[npt.NDArray[np.bool_], ...]]:
-        """Voxels, and mask, valid and near of those the network answers for."""
+    def _tile(self, row: int) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.bool_]]:
+        """Voxels; and mask, valid and near, stacked, of those the network answers for."""
         uid, center = str(self.series_uid[row]), self.center_xyz_mm[[row]]
         whole = self.store.geometry(uid).shape_zyx
         shape = (self.shape_zyx[0], whole[1], whole[2]) if self.whole_slices else self.shape_zyx
@@ -152,7 +151,7 @@ class MaskTileDataset(Dataset[RawMaskBatch]):
         valid = np.zeros(answered, np.bool_)
         # Boxes start inside the scan; only their far ends reach out of it.
         valid[tuple(slice(0, max(0, n - low)) for n, low in zip(whole, start.tolist(), strict=True))] = True
-        return hu, readers >= self.min_readers, valid, self._near(uid, start, answered)
+        return hu, np.stack([readers >= self.min_readers, valid, self._near(uid, start, answered)])
 
     def _repeat_ends(self, hu: npt.NDArray[np.int16], uid: str, center_xyz_mm: npt.NDArray[np.float64]) -> None:
         """Slices beyond the ends of the scan repeat its last one, as the detector does, instead of being air."""

@@ -14,7 +14,16 @@ from torch import Tensor
 from lungdet.errors import MissingFileError, RunError, ShapeError
 
 # What torch.load raises for text, for truncated and for foreign pickles; there is no common parent below Exception.
-_UNREADABLE = (pickle.UnpicklingError, EOFError, OSError, RuntimeError, ValueError, LookupError, AttributeError, TypeError)
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+)
 
 
 def load_state_file(path: Path | str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 from tests.cli.chests import BALL, SHARP, chest, write_dicom, write_scan
 
 from lungdet.cli import detect as command
+from lungdet.cli.detect import overrides
 from lungdet.cli.scan_results import ResultFolder
 from lungdet.io.luna16_tables import read_marks
 
@@ -331,3 +332,19 @@ def test_real_slices_with_the_books_networks(realdata: Path, detecting: Command,
     assert pixels[z, y, x] == 1
     assert pixels.sum() == first["region"]["n_voxels"]
     assert json.loads((found / "froc" / "froc.json").read_text())["counts"]["true_positives"] == len(nodules)
+
+
+@pytest.mark.parametrize("path", ["scan.mhd", "/my scans/a, b (c).nii.gz", "it's.mhd", "~/x{y}.mhd"])
+def test_a_path_alone_is_the_input_whatever_it_holds(path: str) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    first, second = overrides([path, "with_book=true"])
+    parsed = OverridesParser.create().parse_override(first)
+    assert parsed.key_or_group == "input"
+    assert parsed.value() == path
+    assert second == "with_book=true"
+
+
+def test_words_of_hydra_stay_as_they_are() -> None:
+    for words in ([], ["--help"], ["input=scan.mhd"], ["--cfg", "job"]):
+        assert overrides(words) == words

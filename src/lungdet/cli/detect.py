@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -266,8 +267,21 @@ def _truth(cfg: DictConfig) -> Truth | None:
     return read_truth(Path(cfg.annotations), None if cfg.excluded is None else Path(cfg.excluded))
 
 
+def overrides(arguments: list[str]) -> list[str]:
+    """What a person types, in Hydra's words: a path alone in the first place is the input.
+
+    >>> overrides(["/data/my scan.mhd", "with_book=true"])
+    ["input='/data/my scan.mhd'", 'with_book=true']
+    """
+    if not arguments or "=" in arguments[0] or arguments[0].startswith("-"):
+        return arguments
+    quoted = arguments[0].replace("'", r"\'")
+    return [f"input='{quoted}'", *arguments[1:]]
+
+
 def main() -> None:
     """Entry point of `lungdet detect`."""
+    sys.argv[1:] = overrides(sys.argv[1:])
     launch("detect", run)
 
 

@@ -11,11 +11,16 @@ import pytest
 
 from lungdet.data.luna16 import Luna16DataModule
 from lungdet.data.mask_targets import MaskTargets, box_rule_mask
-from lungdet.errors import ConfigError, ScanError
+from lungdet.errors import ConfigError, MissingFileError, ScanError
+from lungdet.io.lidc import find_database
+from lungdet.io.luna16 import find_scans, read_luna16
 from lungdet.io.metaimage import parse_header
 from lungdet.io.phantom.volumes import write_metaimage
+from lungdet.io.scan import read_scan
 from lungdet.store.mask_store import BY_RULE
+from lungdet.store.preprocess import preprocess
 from lungdet.store.reader import CtStore
+from lungdet.store.schema import StoreSpec
 
 Factory = Callable[..., Luna16DataModule]
 
@@ -92,3 +97,27 @@ def test_readers_masks_win_and_are_renewed_when_they_change(
 def test_unknown_targets() -> None:
     with pytest.raises(ConfigError, match=r"targets='both': allowed are auto, readers, rule"):
         MaskTargets(targets="both")  # type: ignore[arg-type]
+
+
+@pytest.mark.realdata
+def test_lidc_readers_are_found_for_a_scan_without_masks(realdata: Path, tmp_path: Path) -> None:
+    """The installed database gives the counts that are delivered beside the real scan, voxel by voxel."""
+    try:
+        find_database()
+    except MissingFileError as error:
+        pytest.skip(str(error))
+    root = tmp_path / "luna16"
+    (root / "subset3").mkdir(parents=True)
+    for path in (realdata / "luna16" / "subset3").iterdir():
+        (root / "subset3" / path.name).symlink_to(path)
+    shutil.copy(realdata / "luna16" / "annotations.csv", root)
+    spec = StoreSpec(spacing_mm="native", lung_mask=False)
+    assert not preprocess(find_scans(root), tmp_path / "native.zarr", spec, workers=1).failed
+    store = CtStore(tmp_path / "native.zarr")
+    (uid,) = store.series_uids
+    targets = MaskTargets(targets="readers")
+    targets.write(read_luna16(root), store=store)
+    masks = targets.store_of(store)
+    assert masks.made_by(uid) == "readers"
+    delivered = read_scan(realdata / "luna16" / "masks" / f"{uid}.mhd").hu
+    assert np.array_equal(masks.volume(uid), delivered)

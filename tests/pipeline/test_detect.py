@@ -11,6 +11,7 @@ import pytest
 from torch import nn
 
 from lungdet.errors import RunError, ScanError
+from lungdet.geometry import Geometry
 from lungdet.io.luna16_tables import read_annotations
 from lungdet.io.scan import Scan, read_scan
 from lungdet.nets.book_segmenter import load_book_segmenter
@@ -21,6 +22,7 @@ from lungdet.pipeline.classify import CandidateClassifier
 from lungdet.pipeline.crops import CropInput
 from lungdet.pipeline.detect import detect
 from lungdet.pipeline.detections import COLUMNS
+from lungdet.pipeline.lungs import find_lungs
 from lungdet.pipeline.recipe import Recipe
 from lungdet.pipeline.segment import SliceSegmenter
 from lungdet.pipeline.sources import CandidateSource, SegmentationSource
@@ -217,3 +219,11 @@ def test_the_nodule_of_a_real_slab_is_the_first_mark(realdata: Path, kind: str) 
     assert np.linalg.norm(mark - center) < float(nodule.diameter_mm) / 2  # type: ignore[arg-type]
     assert first["probability"] > 0.9
     assert found.notes == ()
+
+
+def test_noise_that_passes_for_lungs_is_pointed_out() -> None:
+    hu = np.random.default_rng(0).integers(-1000, 1000, (40, 96, 96)).astype(np.int16)
+    scan = Scan(hu, Geometry((40, 96, 96), (0.0, 0.0, 0.0), (3.0, 3.0, 3.0)), "noise")
+    assert find_lungs(scan) is not None, "the case is only of interest where a mask is found"
+    found = detect(scan, Recipe(source=BlobSource()))
+    assert any("of what was taken for lungs is denser than -300 HU" in note for note in found.notes)

@@ -28,6 +28,8 @@ Spacing = tuple[float, float, float]
 _TRAINED_MM = ((0.45, 2.5), (0.46, 0.98))
 # Both lungs of a grown-up hold litres; the phantom's hold some hundred millilitres.
 _SMALL_LUNGS_ML = 100.0
+# Vessels and the closing of the mask's rim make up a tenth of a lung mask; consolidation seldom more than a third.
+_DENSE_HU, _DENSE_SHARE = -300, 0.4
 
 
 def detect(scan: Scan, recipe: Recipe) -> Detections:
@@ -128,6 +130,12 @@ def _notes(scan: Scan, recipe: Recipe, lungs: Lungs) -> list[str]:
     notes = []
     if lungs.volume_ml < _SMALL_LUNGS_ML:
         notes.append(f"{scan.series_uid}: only {lungs.volume_ml:.0f} mL look like lung: is this a whole chest CT?")
+    dense = float(np.mean(scan.hu[lungs.box.slices][lungs.mask] > _DENSE_HU))
+    if dense > _DENSE_SHARE:
+        notes.append(
+            f"{scan.series_uid}: {dense:.0%} of what was taken for lungs is denser than {_DENSE_HU} HU: "
+            "is this a chest CT in Hounsfield units?"
+        )
     if recipe.classifier is None:
         notes.append(f"{scan.series_uid}: no classifier; probabilities are the candidate source's own, not calibrated")
     grids = [step.contract.spacing_zyx_mm for step in (recipe.classifier, recipe.malignancy) if step is not None]

@@ -18,7 +18,10 @@ Records = dict[str, bytes]
 Repack = Callable[[Path, str, Callable[[Records], None]], Path]
 LoadWith = Callable[[str, str], None]
 
-CODE = "code/__torch__/lungdet/nets/luna.py"
+
+def code_of(records: Records) -> str:
+    """The file that holds the network's code; PyTorch numbers it when the process has traced that class before."""
+    return next(name for name, data in records.items() if name.endswith(".py") and b"class LunaModel(" in data)
 
 
 @pytest.fixture
@@ -27,9 +30,10 @@ def load_with(copied: Copied, repack: Repack) -> LoadWith:
 
     def load(old: str, new: str) -> None:
         def change(records: Records) -> None:
-            text = records[CODE].decode()
+            name = code_of(records)
+            text = records[name].decode()
             assert old in text
-            records[CODE] = text.replace(old, new, 1).encode()
+            records[name] = text.replace(old, new, 1).encode()
 
         load_exported(repack(copied("torchscript"), "torchscript", change))
 

@@ -154,5 +154,7 @@ def quiet_known_warnings() -> None:
     # compression or slow disks only), so "consider increasing num_workers" is not advice here.
     warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated.*")
+    # Small collections have epochs of a few steps; metrics are logged once an epoch anyway.
+    warnings.filterwarnings("ignore", message=r".*is smaller than the logging interval.*")
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda", "highdicom"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -46,7 +46,7 @@ def help_text() -> str:
             "  lungdet train data=luna16 data.root=/data/luna16 model=luna_cls trainer.devices=2",
             "  lungdet train -m model=luna_cls,r3d18 seed=1,2  a sweep",
             "  lungdet eval run=latest                         numbers and report from a run's predictions",
-            "  lungdet detect scan.mhd                         nodules in a whole scan; works before anything is trained",
+            "  lungdet detect scan.mhd                         nodules in a whole scan, also untrained",
             "  lungdet detect input=/data/ct networks.segmentation=latest networks.classifier=latest outputs=dicom",
             "",
             "lungdet COMMAND --help shows the groups and every key of it; --cfg job prints the composed YAML.",

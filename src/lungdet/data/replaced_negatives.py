@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Literal
 
@@ -79,9 +80,9 @@ class ReplacedNegatives(PointSamples):
         self.per_scan, self.partitions, self.seed = per_scan, tuple(partitions), seed
         self.positives: Positives = positives
 
+    @abstractmethod
     def negatives(self, collection: Luna16, *, store: CtStore, series_uids: Sequence[str]) -> pd.DataFrame:
         """`per_scan` rows for each series: series_uid, center_x_mm, center_y_mm, center_z_mm."""
-        raise NotImplementedError
 
     def points(self, collection: Luna16) -> pd.DataFrame:
         """The candidate table, with the annotations in the place of its positives where they are asked for.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -79,22 +80,25 @@ class SampleKind(Protocol):
         ...
 
 
-class PointSamples:
+class PointSamples(ABC):
     """Crops around labelled points: what candidates and nodules have in common. Subclasses give `points`."""
 
     classes: tuple[str, str]
 
+    @abstractmethod
     def points(self, collection: Luna16) -> pd.DataFrame:
-        """The labelled points: candidate_id int64, series_uid, center_x_mm, center_y_mm, center_z_mm, is_nodule bool
-        (the label), diameter_mm (NaN where unknown); other columns stay out.
-        """  # fmt: skip
-        raise NotImplementedError
+        """The labelled points.
+
+        Returns:
+            candidate_id int64, series_uid, center_x_mm, center_y_mm, center_z_mm, is_nodule bool (the label),
+            diameter_mm (NaN where unknown); other columns are not looked at.
+        """
 
     def spec(self, shape_zyx: tuple[int, int, int], *, window: Window) -> SampleSpec:
         """Volumes of one channel with a class."""
         return SampleSpec("volume", 1, shape_zyx, "class", self.classes, window.description)
 
-    def prepare(self, collection: Luna16, *, store: CtStore) -> None:
+    def prepare(self, collection: Luna16, *, store: CtStore) -> None:  # noqa: B027  nothing to do is an answer
         """The store is all that is needed."""
 
     def make_records(

@@ -109,3 +109,11 @@ def test_paths_are_absolute_before_anything_is_kept(tmp_path: Path) -> None:
     assert resolved.data.root == f"{tmp_path}/x"
     assert resolved.data.store_path == "s3://bucket/x"
     assert cfg.paths.root == ".", "the given configuration is left alone"
+
+
+def test_every_path_of_a_list_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cfg = OmegaConf.create({"data": {"extra_negatives": ["a/mined.csv", "s3://bucket/b.csv"]}, "input": "scans"})
+    resolved = with_absolute_paths(cfg)
+    assert list(resolved.data.extra_negatives) == [str(tmp_path / "a" / "mined.csv"), "s3://bucket/b.csv"]
+    assert resolved.input == str(tmp_path / "scans")

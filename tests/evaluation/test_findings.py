@@ -15,8 +15,8 @@ from lungdet.evaluation.results import Finding
 Simulate = Callable[..., pd.DataFrame]
 
 
-def remarks(table: pd.DataFrame, **kwargs: Any) -> dict[str, Finding]:
-    report = evaluate_classification(table, title="t", provenance={}, n_resamples=200, **kwargs)
+def remarks(table: pd.DataFrame, provenance: dict[str, Any] | None = None, **kwargs: Any) -> dict[str, Finding]:
+    report = evaluate_classification(table, title="t", provenance=provenance or {}, n_resamples=200, **kwargs)
     assert len({finding.code for finding in report.findings}) == len(report.findings)
     order = [finding.kind for finding in report.findings]
     assert order == sorted(order, key=["warning", "note", "good"].index)
@@ -33,6 +33,12 @@ def large(simulate: Simulate) -> pd.DataFrame:
 
 def test_a_sound_table_raises_no_warning(large: pd.DataFrame) -> None:
     assert not [finding for finding in remarks(large).values() if finding.kind == "warning"]
+
+
+def test_what_the_split_had_to_repair_is_said_once(large: pd.DataFrame) -> None:
+    notes = ["Validation negatives are noise.", "One patient lies in two subsets."]
+    assert remarks(large, {"split_notes": notes})["split"].text == f"About the split: {notes[0]} {notes[1]}"
+    assert "split" not in remarks(large, {"split_notes": []})
 
 
 def test_half_that_calls_nothing_at_a_high_auroc(large: pd.DataFrame) -> None:

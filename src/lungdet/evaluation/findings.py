@@ -32,8 +32,9 @@ def find(report: ClassificationReport) -> tuple[Finding, ...]:
 
 
 def _about_data(report: ClassificationReport) -> Iterator[Finding]:
-    for note in report.provenance.get("split_notes", ()):
-        yield Finding("note", "split", note)
+    notes = report.provenance.get("split_notes")
+    if notes:
+        yield Finding("note", "split", "About the split: " + " ".join(notes))
     partition, audit = report.partition, report.audit
     here = report.counts[partition]
     if partition != "test":

@@ -8,6 +8,7 @@ detections.csv detections.parquet patients.csv seriesuids.csv failures.json inde
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -116,11 +117,8 @@ class ResultFolder:
         from lungdet.outputs.markups import write_markups
         from lungdet.outputs.record import write_record
         from lungdet.outputs.submission import write_submission
-        from lungdet.training.run_directory import describe_environment
 
-        environment = describe_environment()
-        versions = {"lungdet": environment["lungdet"], "torch": environment["packages"]["torch"]}
-        versions |= {"git commit": environment["git_commit"]} if environment["git_commit"] else {}
+        versions = _versions()
         folder = self.folder(scan.series_uid)
         folder.mkdir(parents=True, exist_ok=True)
         write_submission([detections.table], folder / "detections.csv")
@@ -197,6 +195,16 @@ class ResultFolder:
     def _record(self, series_uid: str) -> dict[str, Any]:
         record: dict[str, Any] = json.loads((self.folder(series_uid) / RECORD).read_text(encoding="utf-8"))
         return record
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """Of the software that searches; asked once, not for every scan."""
+    from lungdet.training.run_directory import describe_environment
+
+    environment = describe_environment()
+    versions = {"lungdet": environment["lungdet"], "torch": environment["packages"]["torch"]}
+    return versions | ({"git commit": environment["git_commit"]} if environment["git_commit"] else {})
 
 
 def _patient_row(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,55 +5,43 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from lungdet.evaluation.malignancy_findings import about_initial_weights, about_size_matched, count, span
+from lungdet.evaluation.malignancy_findings import about_initial_weights, about_size_matched
+from lungdet.evaluation.remarks import about_split, count, span, warnings_first
 from lungdet.evaluation.results import ClassificationReport, Finding
 
 FEW_POSITIVES = 30
-FEW_PATIENTS = 20
 WIDE_INTERVAL = 0.1
 GOOD_AUROC = 0.8
 
 
 def find(report: ClassificationReport) -> tuple[Finding, ...]:
     """All remarks on a report's numbers, warnings first, otherwise in the order of the report."""
-    remarks = [
-        *_about_data(report),
-        *about_initial_weights(report),
-        *_about_ranking(report),
-        *_about_half(report),
-        *_about_transfer(report),
-        *_about_calibration(report),
-        *_about_size(report),
-        *about_size_matched(report),
-        *_about_baselines(report),
-    ]
-    order = {"warning": 0, "note": 1, "good": 2}
-    return tuple(sorted(remarks, key=lambda remark: order[remark.kind]))
+    return warnings_first(
+        [
+            *_about_data(report),
+            *about_initial_weights(report),
+            *_about_ranking(report),
+            *_about_half(report),
+            *_about_transfer(report),
+            *_about_calibration(report),
+            *_about_size(report),
+            *about_size_matched(report),
+            *_about_baselines(report),
+        ]
+    )
 
 
 def _about_data(report: ClassificationReport) -> Iterator[Finding]:
-    notes = report.provenance.get("split_notes")
-    if notes:
-        yield Finding("note", "split", "About the split: " + " ".join(notes))
-    partition, audit = report.partition, report.audit
+    partition = report.partition
     here = report.counts[partition]
-    if partition != "test":
-        yield Finding(
-            "warning",
-            "no_test",
-            "There are no test rows: every number is from validation, where the checkpoint and the thresholds were "
-            "chosen, and is therefore optimistic.",
-        )
-    if not audit.disjoint:
-        who = ", ".join(audit.shared_patients[:5] or audit.shared_series[:5])
-        more = max(0, len(audit.shared_patients) - 5)
-        yield Finding(
-            "warning",
-            "leak",
-            f"{count(len(audit.shared_patients), 'patient')} in validation and in test of the same fold ({who}"
-            f"{f' and {more} more' if more else ''}). Thresholds have seen patients they are judged on; repair the "
-            "split.",
-        )
+    yield from about_split(
+        partition,
+        report.audit,
+        n_patients=here.patients,
+        provenance=report.provenance,
+        chosen="the checkpoint and the thresholds were",
+        leaked="Thresholds have seen patients they are judged on",
+    )
     if here.positives == 0:
         yield Finding(
             "warning",
@@ -66,13 +54,6 @@ def _about_data(report: ClassificationReport) -> Iterator[Finding]:
             "few_positives",
             f"Only {count(here.positives, 'positive')} in {partition}, from {count(here.patients, 'patient')} with "
             f"{report.wording.items}: read the intervals, not the point values, and rank no two models on them.",
-        )
-    if 1 <= here.patients < FEW_PATIENTS:
-        yield Finding(
-            "note",
-            "few_patients",
-            f"{count(here.patients, 'patient')} in {partition}: a bootstrap over so few tends to give intervals that "
-            "are too narrow.",
         )
     val = report.counts["val"]
     if val.candidates == 0:

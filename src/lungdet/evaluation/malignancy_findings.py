@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from lungdet.evaluation.remarks import count, span
 from lungdet.evaluation.results import ClassificationReport, Finding
 
 
@@ -61,13 +62,3 @@ def about_size_matched(report: ClassificationReport) -> Iterator[Finding]:
             f"{what} the AUROC is {auroc.value:.3f} ({between}){beside}: that the model sees more than size is not "
             "shown.",
         )
-
-
-def count(n: int, noun: str) -> str:
-    """`1,234 pairs`, `1 pair`."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
-def span(low: float, high: float, *, signed: bool = False) -> str:
-    """An interval in words: `0.25-0.75`, or signed with three decimals: `-0.100 to +0.200`."""
-    return f"{low:+.3f} to {high:+.3f}" if signed else f"{low:.2f}-{high:.2f}"

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from lungdet.evaluation.malignancy_findings import count
 from lungdet.evaluation.mask_results import MaskReport, ScopeResult
+from lungdet.evaluation.remarks import about_split, count, warnings_first
 from lungdet.evaluation.results import Finding
 
-FEW_PATIENTS = 20
 WIDE_INTERVAL = 0.2
 TINY_PRECISION = 0.1
 LOOSE_BOUNDS = 0.02
@@ -18,17 +17,17 @@ OFTEN = 0.5
 
 def find_in_masks(report: MaskReport) -> tuple[Finding, ...]:
     """All remarks, warnings first, otherwise in the order of the report."""
-    remarks = [
-        *_about_network(report),
-        *_about_data(report),
-        *_about_overlap(report),
-        *_about_scopes(report),
-        *_about_threshold(report),
-        *_about_ceiling(report),
-        *_about_tiles(report),
-    ]
-    order = {"warning": 0, "note": 1, "good": 2}
-    return tuple(sorted(remarks, key=lambda remark: order[remark.kind]))
+    return warnings_first(
+        [
+            *_about_network(report),
+            *_about_data(report),
+            *_about_overlap(report),
+            *_about_scopes(report),
+            *_about_threshold(report),
+            *_about_ceiling(report),
+            *_about_tiles(report),
+        ]
+    )
 
 
 def _about_network(report: MaskReport) -> Iterator[Finding]:
@@ -44,24 +43,16 @@ def _about_network(report: MaskReport) -> Iterator[Finding]:
 
 
 def _about_data(report: MaskReport) -> Iterator[Finding]:
-    partition, audit = report.partition, report.audit
+    partition = report.partition
     here = report.counts[partition]
-    if partition != "test":
-        yield Finding(
-            "warning",
-            "no_test",
-            "There are no test rows: every number is from validation, where the checkpoint was chosen, and is "
-            "therefore optimistic.",
-        )
-    if not audit.disjoint:
-        who = ", ".join(audit.shared_patients[:5] or audit.shared_series[:5])
-        more = f" and {len(audit.shared_patients) - 5} more" if len(audit.shared_patients) > 5 else ""
-        yield Finding(
-            "warning",
-            "leak",
-            f"{count(len(audit.shared_patients), 'patient')} in validation and in test of the same fold ({who}{more}). "
-            "The checkpoint has been chosen on patients it is judged on; repair the split.",
-        )
+    yield from about_split(
+        partition,
+        report.audit,
+        n_patients=here.patients,
+        provenance=report.provenance,
+        chosen="the checkpoint was",
+        leaked="The checkpoint has been chosen on patients it is judged on",
+    )
     if not here.tiles_with_nodule:
         yield Finding(
             "warning",
@@ -79,13 +70,6 @@ def _about_data(report: MaskReport) -> Iterator[Finding]:
                 "finding that nodule counts as false there. Too few readers outlined it (data.samples.min_readers), "
                 "or it is smaller than a voxel of the store.",
             )
-    if 1 <= here.patients < FEW_PATIENTS:
-        yield Finding(
-            "note",
-            "few_patients",
-            f"{count(here.patients, 'patient')} in {partition}: a bootstrap over so few tends to give intervals that "
-            "are too narrow.",
-        )
 
 
 def _about_overlap(report: MaskReport) -> Iterator[Finding]:

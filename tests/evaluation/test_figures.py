@@ -31,6 +31,11 @@ def test_curves_are_named_and_points_that_exist_are_marked() -> None:
     assert axes.get_ylabel() == "Sensitivity (recall)"
 
 
+def test_points_in_one_place_share_one_label() -> None:
+    figure = figures.roc_figure({"model": LINE}, {"F1": (0.1, 0.5), "Youden": (0.1, 0.5), "0.5": (0.2, 0.5)})
+    assert texts(figure) == ["F1, Youden", "0.5", "model"]
+
+
 def test_precision_recall_shows_what_guessing_gives() -> None:
     figure = figures.precision_recall_figure({"model": LINE}, {"a": (0.9, 0.2), "b": (0.1, 0.99)}, prevalence=0.028)
     assert texts(figure) == ["guessing: 0.028", "a", "b", "model"]

@@ -191,15 +191,18 @@ def _draw_curves(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
 
 
 def _mark(axes: Axes, points: Mapping[str, tuple[float, float]], *, beside: str) -> None:
-    """Dots with their names, `below` the curve (ROC) or `above` it (precision-recall)."""
-    for name, (x, y) in points.items():
+    """Dots with their names, `below` the curve (ROC) or `above` it (precision-recall); one name for one place."""
+    names: dict[tuple[float, float], list[str]] = {}
+    for name, place in points.items():
+        names.setdefault(place, []).append(name)
+    for (x, y), here in names.items():
         if not (np.isfinite(x) and np.isfinite(y)):
             continue
         axes.plot([x], [y], "o", color=COLORS["ink"], markersize=5, zorder=5)
         left = beside == "above" and x > 0.75
         up = beside == "above" and y < 0.93
         axes.annotate(
-            name,
+            ", ".join(here),
             (x, y),
             xytext=(-4 if left else 6, 5 if up else -12),
             textcoords="offset points",

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from lungdet.errors import MissingFileError, TableError
+from lungdet.errors import TableError
+from lungdet.evaluation.parquet_file import open_parquet, write_parquet
 from lungdet.evaluation.predictions import SCHEMA as CANDIDATES_SCHEMA
 from lungdet.evaluation.predictions import check_predictions
 
@@ -109,10 +109,7 @@ def write_mask_predictions(table: pd.DataFrame, path: Path | str) -> None:
             columns.append(pa.FixedSizeListArray.from_arrays(counts, N_BINS))
         else:
             columns.append(pa.array(checked[field.name], type=field.type, from_pandas=True))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    pq.write_table(pa.Table.from_arrays(columns, schema=SCHEMA), unfinished, compression="zstd")
-    unfinished.replace(path)
+    write_parquet(pa.Table.from_arrays(columns, schema=SCHEMA), path)
     logger.info("wrote the counted voxels of %d tiles to %s", len(checked), path)
 
 
@@ -129,7 +126,7 @@ def read_mask_predictions(path: Path | str) -> pd.DataFrame:
         MissingFileError: there is no such file.
         TableError: it is not parquet, or see `check_mask_predictions`.
     """
-    with _opened(Path(path)) as file:
+    with open_parquet(Path(path)) as file:
         table = file.read().to_pandas()
     return check_mask_predictions(table, source=str(path))
 
@@ -141,20 +138,8 @@ def holds_masks(path: Path | str) -> bool:
         MissingFileError: there is no such file.
         TableError: it is not parquet.
     """
-    with _opened(Path(path)) as file:
+    with open_parquet(Path(path)) as file:
         return {*COUNTS, *HISTOGRAMS} <= set(file.schema_arrow.names)
-
-
-def _opened(path: Path) -> pq.ParquetFile:
-    if not path.is_file():
-        raise MissingFileError(
-            f"{path}: no predictions table there. A finished run writes one (predictions.parquet in its folder); "
-            "train again or score the checkpoint with eval.py run=<folder>"
-        )
-    try:
-        return pq.ParquetFile(path)
-    except pa.ArrowException as error:
-        raise TableError(f"{path}: not a readable parquet file ({error}); write it with a run") from error
 
 
 def _whole(values: npt.NDArray[Any], name: str, source: str) -> npt.NDArray[np.int64]:

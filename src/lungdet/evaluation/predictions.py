@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from lungdet.errors import MissingFileError, TableError
+from lungdet.errors import TableError
+from lungdet.evaluation.parquet_file import open_parquet, write_parquet
 
 logger = logging.getLogger(__name__)
 
@@ -105,10 +105,7 @@ def write_predictions(table: pd.DataFrame, path: Path | str) -> None:
     path = Path(path)
     checked = check_predictions(table, source=path.name)
     arrow = pa.Table.from_pandas(checked, schema=SCHEMA, preserve_index=False).replace_schema_metadata(None)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    pq.write_table(arrow, unfinished, compression="zstd")
-    unfinished.replace(path)
+    write_parquet(arrow, path)
     logger.info("wrote %d predictions to %s", len(checked), path)
 
 
@@ -125,16 +122,8 @@ def read_predictions(path: Path | str) -> pd.DataFrame:
         MissingFileError: there is no such file.
         TableError: it is not parquet, or see `check_predictions`.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(
-            f"{path}: no predictions table there. A finished run writes one (predictions.parquet in its folder); "
-            "train again or score the checkpoint with eval.py run=<folder>"
-        )
-    try:
-        table = pq.ParquetFile(path).read().to_pandas()
-    except pa.ArrowException as error:
-        raise TableError(f"{path}: not a readable parquet file ({error}); write it with write_predictions") from error
+    with open_parquet(Path(path)) as file:
+        table = file.read().to_pandas()
     return check_predictions(table, source=str(path))
 
 

@@ -32,6 +32,8 @@ class RunDirectory:
     predictions.parquet  one row a candidate of the validation and test partitions
     baseline.parquet     the same rows, scored by the baseline (classifiers)
     readers.json         how well the readers agree with each other (segmentation)
+    audit.json           who is in which partition, and scans with equal pixels
+    calibration.json     how logits become probabilities, and what that was fitted on (classifiers)
     report.json, report.html, curves.parquet
     """
 
@@ -46,6 +48,9 @@ class RunDirectory:
         self.predictions = path / "predictions.parquet"
         self.baseline = path / "baseline.parquet"
         self.readers = path / "readers.json"
+        self.audit = path / "audit.json"
+        self.calibration = path / "calibration.json"
+        self.report = path / "report.json"
         self.report_html = path / "report.html"
 
     def checkpoint(self, which: str) -> Path:

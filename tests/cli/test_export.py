@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from lungdet.cli import export, import_weights
+from lungdet.cli.export import FORMULAS
+from lungdet.cli.networks import calibrator_of, load_network
+from lungdet.errors import RunError
+from lungdet.evaluation.calibration import fit_calibration
 from lungdet.exports.load import FORMATS, load_exported
+from lungdet.metrics.calibrators import Calibrator, Isotonic, Platt, Temperature
 from lungdet.nets.book_weights import load_book_classifier
 from lungdet.nets.luna import LunaModel
 from lungdet.pipeline.book import CROP
@@ -67,6 +76,48 @@ def test_the_newest_run_is_exported_by_default(folder: Path, run: Callable[..., 
     assert loaded.card.metrics == {"test": {"auroc": {"value": 0.9, "low": 0.8, "high": 1.0}}}
     assert loaded.net.get_parameter("head_linear.bias").tolist() == [0.5]
     assert {p.name for p in (folder / "exports").iterdir()} == {"mine.safetensors", "mine.json"}
+
+
+def test_the_card_carries_the_calibration_of_its_checkpoint(folder: Path, run: Callable[..., None]) -> None:
+    table = pd.DataFrame({"logit": [0.0, 1.0, 2.0, 3.0], "label": [0, 1, 0, 1], "fold": 0, "partition": "val"})
+    fitted = fit_calibration(table, "isotonic", checkpoint="checkpoints/best.ckpt")
+    (folder / "runs" / "mine" / "calibration.json").write_text(json.dumps(fitted.to_dict()))
+    run("name=best")
+    card = load_exported(folder / "exports" / "best.safetensors").card
+    assert card.calibration is not None
+    assert (card.calibration["n_rows"], card.calibration["n_positives"]) == (4, 2)
+    assert calibrator_of(card) == fitted.single
+    assert (
+        load_network(
+            str(folder / "exports" / "best.safetensors"), role="classifier", checkpoint="best", runs=folder
+        ).calibrator
+        == fitted.single
+    )
+    run("checkpoint=last", "name=last")
+    assert load_exported(folder / "exports" / "last.safetensors").card.calibration is None
+
+
+@pytest.mark.parametrize(
+    "calibrator", [Platt(0.5, -1.0), Temperature(2.0), Isotonic((-1.0, 0.0, 2.0), (0.1, 0.2, 0.9))]
+)
+def test_the_formula_on_the_card_is_what_is_computed(calibrator: Calibrator) -> None:
+    """Read as Python: who has the card alone gets the same probabilities."""
+    logit = np.linspace(-3, 3, 13)
+    known: dict[str, Any] = {"logit": logit, "sigmoid": lambda x: 1 / (1 + np.exp(-x)), **calibrator.to_dict()}
+    formula = FORMULAS[calibrator.method].removeprefix("probability = ")
+    if calibrator.method == "isotonic":
+        assert formula == "linear interpolation of knot_probability over knot_logit, constant outside"
+        formula = "interp(logit, knot_logit, knot_probability)"
+        known["interp"] = np.interp
+    np.testing.assert_allclose(eval(formula, known), calibrator.probability(logit))
+
+
+def test_a_damaged_calibration_on_a_card_is_refused(folder: Path, run: Callable[..., None]) -> None:
+    run()
+    card = load_exported(folder / "exports" / "mine.safetensors").card
+    for record in ({}, {"parameters": {"method": "platt", "slope": -1, "intercept": 0}}, {"parameters": 3}):
+        with pytest.raises(RunError, match="damaged calibration"):
+            calibrator_of(dataclasses.replace(card, calibration=record))
 
 
 def test_checkpoint_name_and_formats_can_be_chosen(

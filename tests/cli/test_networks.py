@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,9 @@ from tests.cli.small_networks import HU, LUNA, SLICES, SPLIT, UNIT, random_net, 
 from lungdet.cli import export
 from lungdet.cli.networks import TrainedNetwork, load_network, load_networks, newest_run, series_of_test_patients
 from lungdet.data.partitions import Split
-from lungdet.errors import ConfigError, LungdetError, MissingFileError, RunError
+from lungdet.errors import ConfigError, LungdetError, MissingFileError, RunError, TableError
 from lungdet.exports.load import FORMATS
+from lungdet.metrics.calibrators import Platt
 from lungdet.nets.luna import LunaModel
 from lungdet.nets.unet import SliceUNet
 
@@ -306,6 +308,62 @@ def test_what_a_result_says_of_its_networks(load: Load, tmp_path: Path) -> None:
     assert described["label_rule"] == "mal_bool"
     assert len(described["sha256"]) == 16
     assert json.loads(json.dumps(described)) == described
+
+
+CALIBRATION: dict[str, Any] = {
+    "method": "platt",
+    "fitted_on": "val",
+    "fits": [
+        {
+            "fold": 0,
+            "n_rows": 90,
+            "n_positives": 9,
+            "parameters": {"method": "platt", "slope": 0.5, "intercept": -2.0, "smoothed": False},
+            "not_fitted_because": "",
+        }
+    ],
+    "predictions_sha256": "ab",
+    "checkpoint": "checkpoints/best.ckpt",
+}
+
+
+def test_a_run_brings_its_calibration(load: Load, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a")
+    assert load("a").calibrator is None
+    (run / "calibration.json").write_text(json.dumps(CALIBRATION))
+    assert load("a").calibrator == Platt(0.5, -2.0)
+    assert load("a").describe() == load("a").describe() | {"name": "a/best"}
+    loaded, plain = (
+        load_networks(
+            "a", role="classifier", checkpoint="best", runs=tmp_path, device=torch.device("cpu"), calibrated=wanted
+        )[0]
+        for wanted in (True, False)
+    )
+    assert (loaded.calibrator, plain.calibrator) == (Platt(0.5, -2.0), None)
+
+
+def test_a_calibration_of_another_checkpoint_or_of_folds_is_not_used(
+    load: Load, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = write_run(tmp_path / "a")
+    (run / "checkpoints" / "best.ckpt").rename(run / "checkpoints" / "last.ckpt")
+    (run / "calibration.json").write_text(json.dumps(CALIBRATION))
+    assert load("a", checkpoint="last").calibrator is None
+    assert "the calibration was fitted to checkpoints/best.ckpt, not to last.ckpt" in caplog.text
+    folds = [{**CALIBRATION["fits"][0], "fold": fold} for fold in (0, 1)]
+    (run / "calibration.json").write_text(json.dumps({**CALIBRATION, "fits": folds}))
+    assert load("a", checkpoint="last").calibrator is None
+    assert "its calibration is of several folds" in caplog.text
+    unfitted = {**folds[0], "parameters": None, "not_fitted_because": "no positives"}
+    (run / "calibration.json").write_text(json.dumps({**CALIBRATION, "fits": [unfitted]}))
+    assert load("a", checkpoint="last").calibrator is None
+    assert "a is not calibrated: no positives" in caplog.text
+
+
+def test_a_damaged_calibration_is_refused(load_all: Callable[..., object], tmp_path: Path) -> None:
+    (write_run(tmp_path / "a") / "calibration.json").write_text("{")
+    with pytest.raises(TableError, match=r"networks\.classifier: .*calibration\.json is no calibration"):
+        load_all("a")
 
 
 @pytest.mark.realdata

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from lungdet.cli.networks import TrainedNetwork, load_network
 from lungdet.cli.recipes import Networks, book_detector, build_detector
 from lungdet.config import conf_folder
 from lungdet.errors import ConfigError, LungdetError, RunError, ShapeError
+from lungdet.metrics.calibrators import Calibrator, Platt, Temperature
 from lungdet.pipeline.book import BookNetworks, detect_book
 
 SCAN = chest(BALL, (-8.0, 8.0, -40.0, 18.0))
@@ -132,6 +134,30 @@ def test_an_ensemble_averages_its_members(make: Make) -> None:
     assert np.allclose(logits(fp32, classifier=members), (one + two) / 2, rtol=1e-5)
     used = build_detector(pipeline(), networks(classifier=members)).run(SCAN).recipe["networks"]["classifier"]
     assert [entry["name"] for entry in used] == [member.name for member in members]
+
+
+def test_members_are_calibrated_one_by_one_and_the_record_says_so(make: Make) -> None:
+    raw = [make("classifier", seed=seed) for seed in (1, 2)]
+    calibrators: tuple[Calibrator, ...] = (Platt(0.5, -2.0), Temperature(4.0))
+    members = [dataclasses.replace(net, calibrator=c) for net, c in zip(raw, calibrators, strict=True)]
+    fp32 = "inference.classifier.precision=fp32"
+    one, two = (logits(fp32, classifier=[member]) for member in raw)
+    expected = (calibrators[0].logit(one) + calibrators[1].logit(two)) / 2
+    assert np.allclose(logits(fp32, classifier=members), expected, rtol=1e-4)
+    detector = build_detector(pipeline(fp32), networks(classifier=members, malignancy=[members[1]]))
+    found = detector.run(SCAN)
+    record = detector.settings["networks"]
+    assert [entry["calibration"]["method"] for entry in record["classifier"]] == ["platt", "temperature"]
+    assert record["malignancy"][0]["calibration"] == {"method": "temperature", "temperature": 4.0, "smoothed": False}
+    assert detector.settings["classifier"]["nets"] == ["LunaModel", "LunaModel"]
+    assert found.recipe["networks"] == json.loads(json.dumps(record))
+    centers = [f"center_{axis}_mm" for axis in "xyz"]
+    malignant = build_detector(pipeline(fp32), networks(classifier=[raw[1]])).run(SCAN).table.set_index(centers)
+    for row in found.table.to_dict("records"):
+        of_two = malignant.loc[tuple(row[name] for name in centers), "logit"]
+        assert row["malignancy_probability"] == pytest.approx(calibrators[1].probability([of_two])[0], rel=1e-3)
+    plain = build_detector(pipeline(), networks(classifier=raw)).settings["networks"]["classifier"]
+    assert all("calibration" not in entry for entry in plain)
 
 
 def test_the_input_is_that_of_the_training(make: Make) -> None:
@@ -266,6 +292,10 @@ def test_the_book_is_the_book(make: Make) -> None:
     seg, cls = replaced(make("segmentation", SLICES, crop=(7, 16, 16)), Level(-400)), make("classifier")
     scan = chest(BALL, shape=(32, 64, 64), spacing_zyx_mm=(3.0, 3.0, 3.0))
     detector = build_detector(pipeline(name="book"), networks(segmentation=[seg], classifier=[cls]))
+    calibrated = dataclasses.replace(cls, calibrator=Platt(0.5, -2.0))
+    same = build_detector(pipeline(name="book"), networks(segmentation=[seg], classifier=[calibrated]))
+    assert same.settings == detector.settings
+    assert same.run(scan).table.equals(detector.run(scan).table)
     found = detector.run(scan)
     expected = detect_book(scan, BookNetworks(segmenter=seg.net, classifier=cls.net))
     assert len(expected.table) > 0

@@ -146,6 +146,11 @@ def shown(datamodule: Luna16DataModule) -> pd.DataFrame:
     return datamodule.records.iloc[draws % len(datamodule.records)]
 
 
+def test_a_share_of_no_table_is_refused(make_datamodule: Factory) -> None:
+    with pytest.raises(ConfigError, match=r"share=0.5 needs a table .* type data\.extra_negatives=R/mined"):
+        make_datamodule(extra_negatives_share=0.5)
+
+
 @pytest.mark.parametrize(("share", "expected"), [(0.5, 0.5), (0.75, 0.75), (None, None), (0.0001, None)])
 def test_share_of_the_negatives_shown(
     share: float | None, expected: float | None, mined: Path, make_datamodule: Factory

@@ -73,6 +73,13 @@ def test_natural_fills_the_last_batch_with_other_rows_each_epoch() -> None:
     assert set(counts) == {8}, "7 epochs of 24 places over 21 rows"
 
 
+def test_short_natural_epochs_show_all_rows_before_any_comes_again() -> None:
+    labels, rule = labelled(4, 20), NaturalSampling(epoch_size=8)
+    assert rule.length(labels) == 8
+    epochs = [rule.draw(labels, size=8, seed=2, epoch=epoch) for epoch in range(3)]
+    assert sorted(np.concatenate(epochs)) == list(range(24))
+
+
 @given(st.integers(1, 30), st.integers(1, 200), st.floats(0.2, 9), st.integers(2, 100), st.integers(0, 20))
 def test_balanced_keeps_the_ratio_and_treats_positives_alike(
     n_positive: int, n_negative: int, ratio: float, size: int, epoch: int
@@ -254,7 +261,7 @@ def test_ratio_must_be_positive(ratio: float) -> None:
         BalancedSampling(ratio=ratio)
 
 
-@pytest.mark.parametrize("rule", [BalancedSampling, WeightedSampling])
+@pytest.mark.parametrize("rule", [NaturalSampling, BalancedSampling, WeightedSampling])
 def test_epoch_size_must_be_positive(rule: type[BalancedSampling]) -> None:
     with pytest.raises(ConfigError, match=r"data\.sampling\.epoch_size=0 must be >= [12], or null"):
         rule(epoch_size=0)

@@ -12,10 +12,11 @@ import pytest
 from sklearn import metrics as sk
 
 from lungdet.errors import TableError
+from lungdet.evaluation.calibration import fit_calibration
 from lungdet.evaluation.classification import evaluate_classification
 from lungdet.evaluation.estimates import Estimate, PatientDraws
-from lungdet.evaluation.predictions import check_predictions
-from lungdet.evaluation.results import ClassificationReport
+from lungdet.evaluation.predictions import check_predictions, sigmoid
+from lungdet.evaluation.results import ClassificationReport, to_plain
 
 Simulate = Callable[..., pd.DataFrame]
 
@@ -128,17 +129,49 @@ def test_size_classes_hold_their_lower_bound_and_odd_sizes_get_a_row() -> None:
 def test_calibration_against_scikit_learn(predictions: pd.DataFrame) -> None:
     report = evaluate(predictions)
     test = check_predictions(predictions).query("partition == 'test'")
-    label, probability = test["label"].to_numpy(), test["probability"].to_numpy(dtype=np.float64)
+    label, probability = test["label"].to_numpy(), sigmoid(test["logit"])
     calibration = report.calibration["test"]
-    assert calibration.brier == pytest.approx(sk.brier_score_loss(label, probability))
+    assert calibration.brier.value == pytest.approx(sk.brier_score_loss(label, probability))
     assert calibration.brier_of_prevalence == pytest.approx(
         sk.brier_score_loss(label, np.full(len(label), label.mean()))
     )
     assert calibration.mean_probability == pytest.approx(probability.mean())
     bins = np.ceil(probability * 15).clip(1).astype(int)
     gaps = [abs(probability[bins == b].sum() - label[bins == b].sum()) for b in np.unique(bins)]
-    assert calibration.ece == pytest.approx(sum(gaps) / len(label))
+    assert calibration.ece.value == pytest.approx(sum(gaps) / len(label))
     assert int(calibration.bins["n_rows"].sum()) == len(test)
+
+
+def test_calibrated_and_raw_stand_side_by_side(predictions: pd.DataFrame) -> None:
+    fitted = fit_calibration(check_predictions(predictions), "platt")
+    assert fitted.single is not None
+    report = evaluate(predictions, calibration=fitted)
+    assert set(report.calibrated) == {"val", "test"}
+    for partition in ("val", "test"):
+        rows = check_predictions(predictions).query(f"partition == '{partition}'")
+        probability = fitted.single.probability(rows["logit"])
+        found = report.calibrated[partition]
+        assert found.negative_log_likelihood.value == pytest.approx(sk.log_loss(rows["label"], probability))
+        assert found.brier.value == pytest.approx(sk.brier_score_loss(rows["label"], probability))
+        raw = report.calibration[partition].negative_log_likelihood.value
+        assert found.negative_log_likelihood.value < raw
+    on_val = report.calibrated["val"]
+    assert (on_val.slope.value, on_val.intercept.value) == pytest.approx((1, 0), abs=1e-7)
+    point = report.operating_points["recall_90"]
+    assert point.calibrated_probability == pytest.approx(float(fitted.single.probability([point.threshold.logit])[0]))
+    assert report.to_dict()["calibrator"] == to_plain(fitted.to_dict())
+    plain = evaluate(predictions)
+    assert (plain.calibrated, plain.calibrator) == ({}, None)
+    assert plain.ranking == report.ranking
+    assert math.isnan(plain.operating_points["half"].calibrated_probability)
+
+
+def test_a_calibration_that_could_not_be_fitted_is_a_warning(predictions: pd.DataFrame) -> None:
+    table = predictions.assign(label=predictions["label"].where(predictions["partition"] == "test", 0))
+    report = evaluate(table, calibration=fit_calibration(check_predictions(table), "isotonic"))
+    assert report.calibrated == {}
+    text = {finding.code: finding.text for finding in report.findings}["not_calibrated"]
+    assert "no positives to fit a calibration on" in text
 
 
 def test_intervals_against_scikit_learn_on_the_same_draws(predictions: pd.DataFrame) -> None:

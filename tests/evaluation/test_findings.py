@@ -99,8 +99,8 @@ def test_a_leak_names_the_patients(large: pd.DataFrame) -> None:
     table = large.copy()
     table.loc[table.index % 7 == 0, "partition"] = "test"
     text = remarks(table)["leak"].text
-    assert text.startswith("20 patients in validation and in test of the same fold (LIDC-IDRI-0000, LIDC-IDRI-0001, ")
-    assert " and 15 more)" in text
+    assert text.startswith("20 patients (LIDC-IDRI-0000, LIDC-IDRI-0001, ")
+    assert " and 15 more) in validation and test of the same fold. Thresholds have seen patients" in text
 
 
 def test_guessing_and_worse_than_guessing(large: pd.DataFrame) -> None:

@@ -104,7 +104,7 @@ def random_logits(cohort: Cohort) -> None:
             "annotated_without_mask",
             "1 scan of test with an annotated nodule has no nodule voxel in",
         ),
-        (shared_patient, "leak", "1 patient in validation and in test of the same fold (P000). The checkpoint"),
+        (shared_patient, "leak", "1 patient (P000) in validation and test of the same fold. The checkpoint"),
         (no_test, "no_test", "There are no test rows: every number is from validation"),
         (no_nodules, "no_nodule_voxels", "No mask of the test partition holds a nodule voxel"),
         (false_far_away, "crop_level_flatters", "176 of 176 false voxels lie away from every nodule"),

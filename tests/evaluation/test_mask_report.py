@@ -167,7 +167,7 @@ def test_a_leak_is_on_the_page() -> None:
     cohort = make_cohort()
     cohort.rows.loc[cohort.rows["candidate_id"] == 0, "partition"] = "test"
     html = render_mask_html(evaluate_masks(cohort.table(), title="t", provenance={}, n_resamples=20))
-    assert "4 patients in validation and in test of the same fold (P000, P001, P002, P003)" in html
+    assert "4 patients (P000, P001, P002, P003) in validation and test of the same fold" in html
     assert "No leak" not in html
 
 

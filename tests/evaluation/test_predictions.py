@@ -113,6 +113,21 @@ def test_the_same_candidate_may_be_in_val_and_test(predictions: pd.DataFrame) ->
     assert len(check_predictions(both)) == 2 * len(predictions)
 
 
+def test_a_candidate_may_validate_in_several_folds(predictions: pd.DataFrame) -> None:
+    """The order of one fold does not depend on the others, and rows are told apart by their fold."""
+    other = predictions.assign(fold=1, logit=predictions["logit"] + np.float32(1))
+    merged = check_predictions(pd.concat([other, predictions]))
+    assert len(merged) == 2 * len(predictions)
+    for fold, table in ((0, predictions), (1, other)):
+        rows = merged[merged["fold"] == fold].reset_index(drop=True)
+        pd.testing.assert_frame_equal(rows, check_predictions(table))
+    val = merged[merged["partition"] == "val"]
+    assert val["fold"].is_monotonic_increasing
+    assert len(deduplicate(pd.concat([merged, merged.iloc[[3]]]))) == len(merged)
+    with pytest.raises(TableError, match="fold 1"):
+        check_predictions(pd.concat([predictions, other, other.iloc[[3]]]))
+
+
 def test_reading_what_is_no_table(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="no predictions table there"):
         read_predictions(tmp_path / "predictions.parquet")

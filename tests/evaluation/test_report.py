@@ -15,7 +15,9 @@ import pytest
 from tests.pages import Page, assert_renders, assert_self_contained, browse
 
 from lungdet.errors import StoreError
+from lungdet.evaluation.calibration import fit_calibration
 from lungdet.evaluation.classification import evaluate_classification
+from lungdet.evaluation.predictions import check_predictions
 from lungdet.evaluation.report import render_html, write_report
 from lungdet.evaluation.report_files import WrittenReport
 from lungdet.evaluation.results import ClassificationReport
@@ -39,6 +41,7 @@ def evaluated(table: pd.DataFrame, load_crop: Any, *, shuffled: bool = False) ->
         table.sample(frac=1, random_state=1) if shuffled else table,
         title="luna_cls on simulated scans",
         provenance=PROVENANCE,
+        calibration=fit_calibration(check_predictions(table), "platt"),
         baselines={"mean HU and size": weak},
         load_crop=load_crop,
         history=HISTORY,
@@ -105,7 +108,7 @@ def test_page_shows_the_numbers(report: ClassificationReport, page: Page) -> Non
         assert finding.text in page.text
     for word in ("luna_cls on simulated scans", "mean HU and size", "7c0ffee", "epoch 1, by val/auroc on validation"):
         assert word in page.text
-    assert "No leak found in the table" in page.text
+    assert "No leak found: no patient and no series is in both validation and test" in page.text
     assert "split.fold" in page.text
     assert "0, 1" in page.text
     assert "unknown" in page.text  # the git commit that nobody knows
@@ -154,7 +157,10 @@ def test_corners_are_pages_too(predictions: pd.DataFrame, case: str) -> None:
         "one row": predictions.iloc[[-1]],
         "equal": predictions.assign(logit=0.0),
     }[case]
-    report = evaluate_classification(table, title=case, provenance={}, baselines={"b": table}, n_resamples=20)
+    calibration = fit_calibration(check_predictions(table), "platt")
+    report = evaluate_classification(
+        table, title=case, provenance={}, calibration=calibration, baselines={"b": table}, n_resamples=20
+    )
     page = Page(render_html(report))
     assert not re.search(r"\bnan\b", page.text)
     expected = {
@@ -167,13 +173,72 @@ def test_corners_are_pages_too(predictions: pd.DataFrame, case: str) -> None:
         "equal": "A nodule outranks another candidate 50.0 % of the time.",
     }
     assert expected[case] in page.text
+    assert ("Not calibrated:" in page.text) == (case != "no test")
+
+
+def test_the_page_says_what_was_calibrated_and_where(report: ClassificationReport, page: Page) -> None:
+    fit = report.calibrator.fits[0]  # type: ignore[union-attr]
+    text = page.text
+    assert "Platt scaling turns the network's logit into such a chance. It was fitted on validation" in text
+    assert f"{fit.n_rows} candidates, {fit.n_positives} nodules" in text
+    assert f"sigmoid({fit.calibrator.slope:.4f} · logit" in text  # type: ignore[union-attr]
+    for title in ("Validation, before", "Validation, after", "Test, before", "Test, after", "calibrated"):
+        assert title in text
+    for value in (report.calibration["test"], report.calibrated["test"]):
+        assert f"{value.brier.value:.4f} {value.brier.low:.4f}{EN_DASH}{value.brier.high:.4f}" in text
+    assert {"figure-reliability", "figure-reliability-calibrated"} <= set(page.ids)
+    assert "figure-folds" not in page.ids
+
+
+@pytest.mark.parametrize("method", ["none", "temperature", "isotonic"])
+def test_other_calibrations_are_described_too(predictions: pd.DataFrame, method: Any) -> None:
+    calibration = None if method == "none" else fit_calibration(check_predictions(predictions), method)
+    made = evaluate_classification(
+        predictions, title="t", provenance={}, calibration=calibration, n_resamples=20, n_gallery=1
+    )
+    expected = {"none": "calibration is switched off", "temperature": "sigmoid(logit / ", "isotonic": " knots."}
+    assert expected[method] in Page(render_html(made)).text
+
+
+def test_folds_stand_side_by_side(simulate: Callable[..., pd.DataFrame], tmp_path: Path) -> None:
+    base = simulate()
+    third = base["patient_id"].str[-4:].astype(int) % 3
+    tables = [
+        base[third != (fold + 2) % 3].assign(
+            fold=fold, partition=np.where(third[third != (fold + 2) % 3] == fold, "test", "val")
+        )
+        for fold in range(3)
+    ]
+    table = pd.concat([t.assign(logit=t["logit"] + np.float32(fold)) for fold, t in enumerate(tables)])
+    made = evaluate_classification(
+        table,
+        title="three folds",
+        provenance={},
+        calibration=fit_calibration(check_predictions(table), "platt"),
+        n_resamples=50,
+        n_gallery=1,
+    )
+    written = write_report(made, tmp_path / "folds")
+    html = written.html.read_text(encoding="utf-8")
+    assert_self_contained(html)
+    page = Page(html)
+    assert {"folds", "figure-folds"} <= set(page.ids)
+    assert made.folds is not None
+    spread = made.folds.spread["auroc"]
+    assert f"{spread.mean:.3f} ({spread.sd:.3f})" in page.text
+    for fold in made.folds.folds:
+        assert (
+            f"Fold {fold.fold} {fold.patients} {fold.candidates} {fold.positives} {fold.auroc.value:.3f}" in page.text
+        )
+    assert len(json.loads(written.json.read_text())["folds"]["folds"]) == 3
+    assert "for each fold on the validation rows of that fold" in page.text
 
 
 def test_a_leak_is_on_the_page(predictions: pd.DataFrame) -> None:
     predictions.loc[predictions["patient_id"] == "LIDC-IDRI-0003", "partition"] = "test"
     predictions.loc[predictions.index[predictions["patient_id"] == "LIDC-IDRI-0003"][0], "partition"] = "val"
     page = Page(render_html(evaluate_classification(predictions, title="t", provenance={}, n_resamples=20)))
-    assert "1 patient in validation and in test of the same fold (LIDC-IDRI-0003)" in page.text
+    assert "1 patient (LIDC-IDRI-0003) in validation and test of the same fold" in page.text
     assert "No leak" not in page.text
 
 

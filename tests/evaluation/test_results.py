@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lungdet.evaluation.audit_results import Audit
 from lungdet.evaluation.classification import evaluate_classification
 from lungdet.evaluation.estimates import Estimate
-from lungdet.evaluation.results import Audit, to_plain
+from lungdet.evaluation.results import to_plain
 from lungdet.evaluation.thresholds import HALF, Threshold
 
 
@@ -49,7 +50,9 @@ def test_derived_quantities_are_written_out() -> None:
     assert to_plain(HALF)["probability"] == 0.5
     assert to_plain(Threshold("youden", "", math.nan, "val", "no positives in val"))["probability"] is None
     assert to_plain(Audit((0,), ("a",), ()))["disjoint"] is False
-    assert to_plain(Audit((0,), (), ()))["disjoint"] is True
+    clean = to_plain(Audit((0,), (), ()))
+    assert clean["disjoint"] is True
+    assert clean["verdict"].startswith("No leak found: ")
 
 
 def test_a_report_is_json_without_pictures_and_curves(predictions: pd.DataFrame, load_crop: Any) -> None:

@@ -27,6 +27,17 @@ def test_a_card_comes_back_equal(card: NetworkCard, tmp_path: Path) -> None:
     assert read_card(path).input.crop_zyx_vox == (24, 32, 32)
 
 
+def test_a_card_from_before_calibration_is_read(card: NetworkCard, tmp_path: Path) -> None:
+    record = json.loads(card.to_json())
+    del record["calibration"]
+    path = tmp_path / "net.json"
+    path.write_text(json.dumps(record))
+    assert read_card(path) == card
+    calibrated = dataclasses.replace(card, calibration={"parameters": {"method": "isotonic", "knot_logit": [0.0, 1.0]}})
+    path.write_text(calibrated.to_json())
+    assert read_card(path) == calibrated
+
+
 def test_native_spacing_is_null(slices: Net, tmp_path: Path) -> None:
     path = tmp_path / "net.json"
     path.write_text(slices[1].to_json())

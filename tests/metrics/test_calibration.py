@@ -7,13 +7,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import statsmodels.api as sm
 import torch
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import brier_score_loss
+from sklearn.metrics import brier_score_loss, log_loss
 from torchmetrics.functional.classification import binary_calibration_error
 
 from lungdet.errors import ConfigError, ShapeError, TableError
-from lungdet.metrics.calibration import Binning, brier_score, expected_calibration_error, reliability_curve
+from lungdet.metrics.calibration import (
+    Binning,
+    brier_score,
+    calibration_intercept,
+    calibration_slope,
+    expected_calibration_error,
+    negative_log_likelihood,
+    reliability_curve,
+)
 
 Vector = npt.NDArray[Any]
 Pair = tuple[Vector, Vector]
@@ -109,3 +118,30 @@ def test_wrong_input_is_named() -> None:
         reliability_curve([0.5], [0], n_bins=0)
     with pytest.raises(ConfigError, match="binning must be 'width' or 'mass', got 'depth'"):
         reliability_curve([0.5], [0], binning="depth")  # type: ignore[arg-type]
+
+
+def test_log_loss_slope_and_intercept_equal_scikit_learn_and_statsmodels(overconfident: Pair) -> None:
+    p, y = overconfident
+    logit = np.log(p / (1 - p))
+    assert negative_log_likelihood(logit, y) == pytest.approx(log_loss(y, p), abs=1e-10)
+    line = sm.Logit(y, sm.add_constant(logit)).fit(disp=0, tol=1e-12)
+    assert calibration_slope(logit, y) == pytest.approx(line.params[1], abs=1e-8)
+    large = sm.GLM(y, np.ones(len(y)), family=sm.families.Binomial(), offset=logit).fit(tol=1e-14)
+    assert calibration_intercept(logit, y) == pytest.approx(large.params[0], abs=1e-8)
+
+
+def test_extreme_logits_have_a_finite_loss() -> None:
+    assert negative_log_likelihood([-800.0, 800.0], [1, 1]) == pytest.approx(400.0)
+    assert negative_log_likelihood([800.0], [1]) == 0.0
+
+
+def test_slope_and_intercept_need_both_classes_and_the_slope_an_overlap() -> None:
+    assert math.isnan(calibration_slope([0.0, 1.0], [1, 1]))
+    assert math.isnan(calibration_intercept([0.0, 1.0], [1, 1]))
+    assert math.isnan(calibration_slope([0.0, 1.0], [0, 1]))
+    assert calibration_intercept([0.0, 0.0, 0.0, 0.0], [1, 0, 0, 0]) == pytest.approx(math.log(1 / 3))
+    assert math.isnan(negative_log_likelihood([], []))
+    with pytest.raises(TableError, match="row 0 has inf"):
+        calibration_slope([np.inf], [1])
+    with pytest.raises(ShapeError):
+        calibration_intercept([0.0], [1, 0])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -16,8 +19,9 @@ from torch.optim import SGD
 from torch.utils.data import DataLoader
 
 from lungdet.data.sample import SampleSpec
-from lungdet.errors import ConfigError, MissingFileError
+from lungdet.errors import ConfigError, MissingFileError, RunError
 from lungdet.losses.classification import CrossEntropy
+from lungdet.nets.late_fusion import LateFusion
 from lungdet.nets.luna import LunaModel
 from lungdet.tasks.malignancy import MalignancyClassification
 
@@ -168,3 +172,113 @@ def test_what_would_freeze_random_weights_is_refused() -> None:
         make_task(frozen=["block1"])
     with pytest.raises(ConfigError, match="no module 'blok1'; did you mean 'block1'"):
         make_task(init_from="a.ckpt", frozen=["blok1"])
+
+
+# -- clinical features -------------------------------------------------------------------------------------------------
+
+
+class ClinicalData(pl.LightningDataModule):
+    """The eight crops with an age (unknown for the last) and a sex; the first six train."""
+
+    def __init__(self, names: tuple[str, ...] = ("age", "sex=male")) -> None:
+        super().__init__()
+        values = np.array([[50 + 3 * n + 8 * (n % 2), n // 2 % 2] for n in range(8)], np.float32)[:, : len(names)]
+        values[7] = np.nan
+        is_training = np.arange(8) < 6
+        self.clinical_features = SimpleNamespace(
+            names=names, values=values, label=np.arange(8) % 2, is_training=is_training,
+            row_weight=is_training.astype(np.float32),
+        )  # fmt: skip
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return self.rows(range(6))
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        return self.rows(range(8))
+
+    def rows(self, numbers: range) -> DataLoader[Any]:
+        images: Any = batches().dataset
+        values = torch.from_numpy(self.clinical_features.values)
+        data: Any = [{**images[n], "features": values[n]} for n in numbers]
+        return DataLoader(data, batch_size=2)
+
+
+def logits(task: MalignancyClassification, data: Any, folder: Path, checkpoint: Path) -> dict[str, Tensor]:
+    answers: Any = make_trainer(folder).predict(task, data, ckpt_path=checkpoint, weights_only=True)
+    return {name: torch.cat([part[name] for part in answers]) for name in answers[0]}
+
+
+@pytest.fixture
+def fused(tmp_path: Path) -> Path:
+    """A checkpoint of a network with clinical features."""
+    trainer = make_trainer(tmp_path, max_epochs=2)
+    trainer.fit(make_task(fusion=LateFusion()), ClinicalData())
+    trainer.save_checkpoint(tmp_path / "fused.ckpt")
+    return tmp_path / "fused.ckpt"
+
+
+def test_scale_comes_from_training_rows_and_travels_in_the_checkpoint(fused: Path) -> None:
+    content = torch.load(fused, weights_only=True)
+    assert content["clinical_features"] == ["age", "sex=male"]
+    ages = np.array([50 + 3 * n + 8 * (n % 2) for n in range(6)])
+    assert content["state_dict"]["fusion.mean"][0].item() == pytest.approx(ages.mean())
+    assert content["state_dict"]["fusion.deviation"][0].item() == pytest.approx(ages.std())
+
+
+def test_predicting_needs_no_fit_and_a_patient_without_values_is_judged_by_the_image(
+    fused: Path, tmp_path: Path
+) -> None:
+    task = make_task(fusion=LateFusion(), optim=None)
+    answers = logits(task, ClinicalData(), tmp_path, fused)
+    added = answers["logit"] - answers["image_logit"]
+    assert added[7] == 0
+    assert (added[:7] != 0).all()
+    # Listed points have no features: the image branch alone.
+    plain = logits(make_task(fusion=LateFusion(), optim=None), batches(), tmp_path, fused)
+    assert "image_logit" not in plain
+    torch.testing.assert_close(plain["logit"], answers["image_logit"])
+
+
+def test_image_branch_of_the_checkpoint_is_a_network_like_any_other(fused: Path, tmp_path: Path) -> None:
+    """Its names are those of a network without features, so others can start from it."""
+    assert of_file(fused).keys() == state_of(make_task()).keys()
+    task = make_task(init_from=str(fused), frozen=FROZEN)
+    make_trainer(tmp_path).fit(task, batches())
+    assert torch.equal(state_of(task)["block3.conv1.weight"], of_file(fused)["block3.conv1.weight"])
+
+
+def test_fine_tuned_with_features_from_a_network_without(trained: Path, tmp_path: Path) -> None:
+    task = make_task(fusion=LateFusion(), init_from=str(trained), frozen=FROZEN)
+    make_trainer(tmp_path).fit(task, ClinicalData())
+    given = of_file(trained)
+    for name, tensor in state_of(task).items():
+        assert torch.equal(tensor, given[name]) == (name.split(".")[0] in FROZEN), name
+
+
+def test_resuming_with_features_is_exact(tmp_path: Path) -> None:
+    whole = make_task(fusion=LateFusion(hidden=3))
+    make_trainer(tmp_path, max_epochs=3).fit(whole, ClinicalData())
+    trainer = make_trainer(tmp_path, max_epochs=2)
+    torch.manual_seed(5)
+    parts = make_task(fusion=LateFusion(hidden=3))
+    trainer.fit(parts, ClinicalData())
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    resumed = make_task(fusion=LateFusion(hidden=3))
+    make_trainer(tmp_path, max_epochs=3).fit(resumed, ClinicalData(), ckpt_path=tmp_path / "last.ckpt")
+    expected = whole.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in resumed.state_dict().items())
+
+
+def test_another_table_is_refused_when_a_checkpoint_is_read(fused: Path, tmp_path: Path) -> None:
+    task = make_task(fusion=LateFusion(), optim=None)
+    with pytest.raises(RunError, match=r"trained on the clinical features age, sex=male; .*missing sex=male; new none"):
+        make_trainer(tmp_path).predict(task, ClinicalData(("age",)), ckpt_path=fused, weights_only=True)
+
+
+def test_features_have_to_be_on_both_sides() -> None:
+    with_features = replace(SPEC, has_features=True)
+    assert make_task(fusion=LateFusion()).check_sample(with_features) == []
+    (problem,) = make_task().check_sample(with_features)
+    assert problem.endswith("type data.clinical=null or model=malignancy_clinical")
+    (problem,) = make_task(fusion=LateFusion()).check_sample(SPEC)
+    assert problem.endswith("type data/clinical=table, or model=malignancy")

@@ -49,7 +49,7 @@ RECORDS = pd.DataFrame({"candidate_id": range(5), "partition": ["train", "val", 
 
 def experiment(folder: Path, rows: dict[int, list[int]]) -> tuple[Experiment, DrawnTrainer]:
     trainer = DrawnTrainer(rows)
-    datamodule: Any = SimpleNamespace(records=RECORDS, fold=3)
+    datamodule: Any = SimpleNamespace(records=RECORDS, fold=3, sampling=None)
     task: Any = None
     made: Any = trainer
     return Experiment(datamodule, task, made, RunDirectory(folder), seed=0), trainer

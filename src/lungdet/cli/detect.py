@@ -222,6 +222,7 @@ def _networks(cfg: DictConfig) -> Networks:
             checkpoint=cfg.networks.checkpoint,
             runs=Path(cfg.paths.runs),
             device=torch.device(device),
+            calibrated=cfg.networks.calibrated,
         )
         for role in TASKS
     }

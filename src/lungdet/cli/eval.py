@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -13,7 +14,11 @@ from lungdet.cli.application import launch, with_absolute_paths
 from lungdet.errors import LungdetError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from lungdet.data.ct import CtDataModule
+    from lungdet.evaluation.calibration import RunCalibration
+    from lungdet.metrics.calibrators import CalibrationMethod
     from lungdet.training.run_directory import RunDirectory
 
 log = logging.getLogger(__name__)
@@ -42,14 +47,17 @@ def detection_run(run: str, root: Path) -> Path | None:
     return next((p for p in (Path(run).expanduser(), root / run) if (p / SETTINGS).is_file()), None)
 
 
-def evaluate_run(run_directory: RunDirectory, evaluation: DictConfig, *, datamodule: Any = None) -> None:
-    """Write report.json, report.html and the curves of a run, and say what they say.
+def evaluate_run(
+    run_directory: RunDirectory, evaluation: DictConfig, *, datamodule: Any = None, checkpoint: str | None = None
+) -> None:
+    """Write calibration.json, report.json, report.html and the curves of a run.
 
     Args:
         run_directory: holds predictions.parquet; baseline.parquet, history.csv and provenance.json where they exist.
-        evaluation: `n_resamples`, `seed`, `n_gallery`.
+        evaluation: `n_resamples`, `seed`, `n_gallery`, `calibration`.
         datamodule: where the gallery's pictures come from; opened from the run's own configuration when None. Without
             the store the report has no pictures and says so.
+        checkpoint: that made the predictions, relative to the run; None for the one in provenance.json.
     """
     import pandas as pd
 
@@ -59,6 +67,7 @@ def evaluate_run(run_directory: RunDirectory, evaluation: DictConfig, *, datamod
     from lungdet.evaluation.report import write_report
     from lungdet.evaluation.wording import CANDIDATES, nodules
     from lungdet.training.baseline import baseline_name
+    from lungdet.training.clinical_baselines import read_clinical_baselines
 
     if holds_masks(run_directory.predictions):
         evaluate_mask_run(run_directory, evaluation)
@@ -67,6 +76,8 @@ def evaluate_run(run_directory: RunDirectory, evaluation: DictConfig, *, datamod
     predictions = read_predictions(run_directory.predictions)
     name = provenance.get("baseline", baseline_name(predictions))
     baselines = {name: read_predictions(run_directory.baseline)} if run_directory.baseline.is_file() else None
+    if baselines is not None:
+        baselines |= read_clinical_baselines(run_directory)
     rule = provenance.get("label_rule")
     history = pd.read_csv(run_directory.history) if run_directory.history.is_file() else None
     no_pictures_because = ""
@@ -76,9 +87,11 @@ def evaluate_run(run_directory: RunDirectory, evaluation: DictConfig, *, datamod
         predictions,
         title=run_directory.path.name,
         provenance=provenance,
+        calibration=calibrate_run(run_directory, predictions, evaluation.calibration, checkpoint=checkpoint),
         wording=CANDIDATES if rule is None else nodules(tuple(provenance["classes"]), rule),
         baselines=baselines,
         history=history,
+        leak_audit=recorded_audit(run_directory),
         load_crop=None if datamodule is None else datamodule.load_crop,
         no_pictures_because=no_pictures_because,
         n_resamples=evaluation.n_resamples,
@@ -86,6 +99,34 @@ def evaluate_run(run_directory: RunDirectory, evaluation: DictConfig, *, datamod
         n_gallery=evaluation.n_gallery,
     )
     write_report(report, run_directory.path)
+
+
+def calibrate_run(
+    run_directory: RunDirectory, predictions: pd.DataFrame, method: str, *, checkpoint: str | None = None
+) -> RunCalibration | None:
+    """Fit the calibration on the run's validation rows and write calibration.json; `none` removes it.
+
+    Args:
+        run_directory: holds predictions.parquet.
+        predictions: its content.
+        method: `none`, `temperature`, `platt` or `isotonic`.
+        checkpoint: that made the predictions, relative to the run; None for the one in provenance.json.
+    """
+    from lungdet.evaluation.calibration import fit_calibration
+
+    if method == "none":
+        run_directory.calibration.unlink(missing_ok=True)
+        return None
+    fitted = fit_calibration(
+        predictions,
+        cast("CalibrationMethod", method),
+        predictions_sha256=hashlib.sha256(run_directory.predictions.read_bytes()).hexdigest(),
+        checkpoint=checkpoint or run_directory.read_provenance().get("checkpoint"),
+    )
+    run_directory.write_json(run_directory.calibration, fitted.to_dict())
+    if fitted.missing:
+        log.warning("no calibration: %s", fitted.missing)
+    return fitted
 
 
 def evaluate_mask_run(run_directory: RunDirectory, evaluation: DictConfig) -> None:
@@ -103,10 +144,23 @@ def evaluate_mask_run(run_directory: RunDirectory, evaluation: DictConfig) -> No
         provenance=run_directory.read_provenance(),
         ceiling=json.loads(readers.read_text()) if readers.is_file() else None,
         history=pd.read_csv(run_directory.history) if run_directory.history.is_file() else None,
+        leak_audit=recorded_audit(run_directory),
         n_resamples=evaluation.n_resamples,
         seed=evaluation.seed,
     )
     write_mask_report(report, run_directory.path)
+
+
+def recorded_audit(run_directory: RunDirectory) -> dict[str, Any] | None:
+    """What the run wrote about its partitions: audit.json, or of an earlier run the patients of split.json."""
+    from lungdet.evaluation.audit import audit_of_split
+
+    if run_directory.audit.is_file():
+        record: dict[str, Any] = json.loads(run_directory.audit.read_text())
+        return record
+    if run_directory.split.is_file():
+        return audit_of_split(json.loads(run_directory.split.read_text()))
+    return None
 
 
 def open_data(run_directory: RunDirectory) -> tuple[CtDataModule | None, str]:

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# How a card says what `lungdet.metrics.calibrators` computes.
+FORMULAS = {
+    "temperature": "probability = sigmoid(logit / temperature)",
+    "platt": "probability = sigmoid(slope * logit + intercept)",
+    "isotonic": "probability = linear interpolation of knot_probability over knot_logit, constant outside",
+}
 # Where a task's checkpoint keeps its network.
 _NET = "net."
 
@@ -72,7 +78,36 @@ def read_run(run_directory: RunDirectory, checkpoint: Path) -> RunRecord:
         crop_zyx_vox=crop_zyx_vox,
         provenance=run_directory.read_provenance(),
         report=json.loads(report.read_text()) if report.is_file() else {},
+        calibration=calibration_for(run_directory, checkpoint),
     )
+
+
+def calibration_for(run_directory: RunDirectory, checkpoint: Path) -> dict[str, Any] | None:
+    """What a card says of a run's calibration; None, with the reason logged, where it has none for this checkpoint.
+
+    Raises:
+        TableError: calibration.json is damaged.
+    """
+    from lungdet.evaluation.calibration import FITTED_ON, read_calibration
+
+    if not run_directory.calibration.is_file():
+        return None
+    fitted = read_calibration(run_directory.calibration)
+    name = run_directory.path.name
+    if fitted.single is None:
+        log.warning("%s is not calibrated: %s", name, fitted.missing or "its calibration is of several folds")
+        return None
+    if fitted.checkpoint is None or Path(fitted.checkpoint).name != checkpoint.name:
+        log.warning("%s: the calibration was fitted to %s, not to %s", name, fitted.checkpoint, checkpoint.name)
+        return None
+    fit = fitted.fits[0]
+    return {
+        "parameters": fitted.single.to_dict(),
+        "formula": FORMULAS[fitted.method],
+        "fitted_on": FITTED_ON,
+        "n_rows": fit.n_rows,
+        "n_positives": fit.n_positives,
+    }
 
 
 def crop_of(data: dict[str, Any]) -> tuple[int, int, int]:

@@ -95,7 +95,7 @@ def open_run(run_directory: RunDirectory, checkpoint: Path, cfg: DictConfig) -> 
         raise RunError(f"{run_directory.path} has no training patients of its own; mine with a trained run")
     data = DictConfig(dict(trained.data))
     if "extra_negatives" in data:  # they are not mined again, and their tables may be gone
-        data.extra_negatives = None
+        data.extra_negatives = data.extra_negatives_share = None
     datamodule: CtDataModule = build(data, split=build(trained.split), seed=trained.seed)
     if datamodule.spec.target != "class" or datamodule.classes != CandidateSamples.classes:
         raise RunError(f"{run_directory.path} does not tell nodules from the rest; mine with a run that does")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from lungdet.errors import ConfigError, LungdetError, RunError
+from lungdet.errors import ConfigError, LungdetError, RunError, TableError
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from lungdet.exports.card import InputSpec
+    from lungdet.exports.card import InputSpec, NetworkCard
+    from lungdet.metrics.calibrators import Calibrator
     from lungdet.training.run_directory import RunDirectory
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class TrainedNetwork:
         run: the run directory it comes from, None for files.
         split_hash: of the patients it was trained without, where known.
         label_rule: of a malignancy network, where known.
+        calibrator: from its logits to probabilities, fitted on its validation rows; None where there is none.
     """
 
     net: nn.Module
@@ -50,6 +52,7 @@ class TrainedNetwork:
     run: RunDirectory | None = None
     split_hash: str | None = None
     label_rule: str | None = None
+    calibrator: Calibrator | None = None
 
     def describe(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -58,7 +61,13 @@ class TrainedNetwork:
 
 
 def load_networks(
-    references: str | Sequence[str] | None, *, role: str, checkpoint: str, runs: Path, device: torch.device
+    references: str | Sequence[str] | None,
+    *,
+    role: str,
+    checkpoint: str,
+    runs: Path,
+    device: torch.device,
+    calibrated: bool = True,
 ) -> tuple[TrainedNetwork, ...]:
     """Load the networks of one role.
 
@@ -68,6 +77,7 @@ def load_networks(
         checkpoint: of run directories.
         runs: where run directories are kept.
         device: where the networks go.
+        calibrated: keep the calibration that belongs to each, where there is one.
 
     Raises:
         ConfigError: an ensemble whose members take different inputs.
@@ -87,6 +97,10 @@ def load_networks(
         except OSError as error:  # also what PyTorch makes of a file that ends too early
             raise RunError(f"networks.{role}: {reference} cannot be read, is it complete? ({error})") from error
         network.net.to(device)
+        if not calibrated:
+            network = replace(network, calibrator=None)
+        elif network.calibrator is None and role != "segmentation":
+            log.warning("%s: %s has no calibration, its probabilities are the network's own", role, network.name)
         log.info("%s: %s", role, network.name)
         loaded.append(network)
     for other in loaded[1:]:
@@ -130,6 +144,7 @@ def load_network(reference: str, *, role: str, checkpoint: str, runs: Path) -> T
             entry.sha256,
             split_hash=exported.card.training.get("split_hash"),
             label_rule=exported.card.label_rule,
+            calibrator=calibrator_of(exported.card),
         )
     if path.is_file():
         suffixes = ", ".join([*(form.suffix for form in FORMATS.values()), ".state"])
@@ -152,8 +167,31 @@ def _run_network(reference: str, *, role: str, checkpoint: str, runs: Path) -> T
     name = f"{run.path.name}/{file.stem}"
     split_hash = card.training.get("split_hash")
     return TrainedNetwork(
-        net, card.input, name, _hash_of(net), run=run, split_hash=split_hash, label_rule=card.label_rule
+        net,
+        card.input,
+        name,
+        _hash_of(net),
+        run=run,
+        split_hash=split_hash,
+        label_rule=card.label_rule,
+        calibrator=calibrator_of(card),
     )
+
+
+def calibrator_of(card: NetworkCard) -> Calibrator | None:
+    """The calibration on a card; None where it has none.
+
+    Raises:
+        RunError: parameters that are no calibrator.
+    """
+    from lungdet.metrics.calibrators import calibrator_from_dict
+
+    if card.calibration is None:
+        return None
+    try:
+        return calibrator_from_dict(card.calibration["parameters"])
+    except (TableError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"the card of {card.name} has a damaged calibration ({error}); export it again") from error
 
 
 def newest_run(runs: Path, *, role: str) -> RunDirectory:

@@ -66,7 +66,7 @@ def build_detector(pipeline: DictConfig, networks: Networks) -> Detector:
         source = _part(pipeline, "blobs")
     judges = {role: _classifier(networks[role], asked[role], role=role) for role in _SPOKEN}
     recipe = _part(pipeline, "recipe", source=source, **judges)
-    used = _described(networks)
+    used = _described(networks, calibrated=True)
     return Detector(
         "default", _completed(lambda scan: detect(scan, recipe), used), {**recipe.describe(), "networks": used}
     )
@@ -105,7 +105,7 @@ def book_detector(networks: Networks) -> Detector:
     book = BookNetworks(
         segmenter=nets["segmentation"], classifier=nets["classifier"], malignancy=nets.get("malignancy")
     )
-    used = _described(networks)
+    used = _described(networks, calibrated=False)  # the book's recipe takes the networks' own probabilities
     return Detector(
         "book", _completed(lambda scan: detect_book(scan, book), used), {"pipeline": "book", "networks": used}
     )
@@ -199,12 +199,16 @@ def _segmenter(networks: Sequence[TrainedNetwork], asked: Mapping[str, Any]) -> 
 def _classifier(
     networks: Sequence[TrainedNetwork], asked: Mapping[str, Any], *, role: str
 ) -> CandidateClassifier | None:
+    from lungdet.pipeline.calibrated import CalibratedNetwork
     from lungdet.pipeline.classify import CandidateClassifier
 
     if not networks:
         return None
     with _path_first(f"pipeline.inference.{role}", network=f"networks.{role}"):
-        nets = tuple(network.net for network in networks)
+        nets = tuple(
+            network.net if network.calibrator is None else CalibratedNetwork(network.net, network.calibrator)
+            for network in networks
+        )
         return CandidateClassifier(nets=nets, contract=crop_input(networks[0]), name=_SPOKEN[role], **asked)
 
 
@@ -239,5 +243,15 @@ def _path_first(settings: str, *, network: str = "") -> Iterator[None]:
         raise type(error)(f"{network or settings}: {error}") from error
 
 
-def _described(networks: Networks) -> dict[str, Any]:
-    return {role: [network.describe() for network in given] for role, given in networks.items() if given}
+def _described(networks: Networks, *, calibrated: bool) -> dict[str, Any]:
+    """The record of each role's networks, with the calibration that their probabilities went through."""
+    from lungdet.pipeline.calibrated import describe_calibrator
+
+    described: dict[str, Any] = {}
+    for role, given in networks.items():
+        for network in given:
+            record = network.describe()
+            if calibrated and network.calibrator is not None:
+                record["calibration"] = describe_calibrator(network.calibrator)
+            described.setdefault(role, []).append(record)
+    return described

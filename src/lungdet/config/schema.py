@@ -30,6 +30,7 @@ class Evaluation:
     n_resamples: int
     seed: int
     n_gallery: int
+    calibration: Literal["none", "temperature", "platt", "isotonic"]
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,58 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class SanityShuffled:
+    """What `lungdet sanity what=shuffled_labels` does."""
+
+    n_permutations: int
+
+
+@dataclass(frozen=True)
+class SanityPermuted:
+    """What `lungdet sanity what=permuted_training` does."""
+
+    n_trainings: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class SanityOverfit:
+    """What `lungdet sanity what=overfit_one_batch` does."""
+
+    steps: int
+    loss: float
+    dice: float
+
+
+@dataclass(frozen=True)
+class SanityConfig(TrainConfig):
+    """`lungdet sanity`: everything that a training has, and what is checked."""
+
+    what: str | list[str]
+    run: str | None
+    out: str
+    shuffled: SanityShuffled
+    permuted: SanityPermuted
+    overfit: SanityOverfit
+
+
+@dataclass(frozen=True)
 class EvalConfig:
     """`lungdet eval`."""
 
     paths: Paths
     run: str
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """`lungdet compare`."""
+
+    paths: Paths
+    runs: list[str]
+    names: list[str] | None
+    out: str | None
     evaluation: Evaluation
 
 
@@ -197,6 +245,7 @@ class Networks:
     classifier: str | list[str] | None
     malignancy: str | list[str] | None
     checkpoint: str
+    calibrated: bool
 
 
 @dataclass(frozen=True)
@@ -223,7 +272,9 @@ class DetectConfig:
 
 ROOTS: Mapping[str, type] = {
     "train": TrainConfig,
+    "sanity": SanityConfig,
     "eval": EvalConfig,
+    "compare": CompareConfig,
     "predict": PredictConfig,
     "preprocess": PreprocessConfig,
     "phantom": PhantomConfig,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -11,12 +12,14 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 from torch.utils.data import DataLoader
 
 from lungdet.data.augment import CropAugmentation
 from lungdet.data.candidate_dataset import CENTER_COLUMNS, CandidateDataset
 from lungdet.data.candidate_records import keep_stored_points
 from lungdet.data.candidates import CandidateSamples
+from lungdet.data.clinical import ClinicalFeatures, ClinicalTable
 from lungdet.data.extra_negatives import ExtraNegatives
 from lungdet.data.intensity import Window
 from lungdet.data.partition_loaders import PartitionLoaders
@@ -57,9 +60,11 @@ class CtDataModule(PartitionLoaders):
         extra_negatives: tables of `lungdet mine`, or others in the challenge's format, that join the training
             candidates (`lungdet.data.extra_negatives`).
         extra_negatives_share: the part of the training negatives that they are to be; None shows each row once.
+        clinical: a table whose features every batch holds beside its images.
 
     Raises:
-        ConfigError: batch_size < 1, num_workers < 0, or extra negatives for samples that are not candidates.
+        ConfigError: batch_size < 1, num_workers < 0, extra negatives for samples that are not candidates or a share
+            without them, or clinical features for masks.
         StoreError: a crop in mm on a store of native spacing.
     """
 
@@ -79,6 +84,7 @@ class CtDataModule(PartitionLoaders):
         samples: SampleKind | None,
         extra_negatives: str | Sequence[str] | None = None,
         extra_negatives_share: float | None = None,
+        clinical: ClinicalTable | None = None,
     ) -> None:
         super().__init__(sampling=sampling, batch_size=batch_size, num_workers=num_workers, seed=seed)
         self.store_path, self.store_spec = Path(store_path), store
@@ -94,6 +100,22 @@ class CtDataModule(PartitionLoaders):
                     ]
                 )
             self.extra_negatives = ExtraNegatives(extra_negatives, share=extra_negatives_share)
+        elif extra_negatives_share is not None:
+            raise ConfigError(
+                [
+                    f"data.extra_negatives_share={extra_negatives_share} needs a table in data.extra_negatives: mine "
+                    "one (lungdet mine run=R) and type data.extra_negatives=R/mined.csv"
+                ]
+            )
+        if clinical is not None and self.samples.spec((1, 1, 1), window=window).target != "class":
+            raise ConfigError(
+                [
+                    "data.clinical is for candidates and nodules, not for "
+                    f"{type(self.samples).__name__}; type data.clinical=null"
+                ]
+            )
+        self.clinical = clinical
+        self._clinical_features: ClinicalFeatures | None = None
         # Here, so that a crop in mm on a store of native spacing is refused before anything runs.
         self._shape_zyx = crop.shape_zyx(store.spacing_mm)
         self._store: CtStore | None = None
@@ -123,7 +145,8 @@ class CtDataModule(PartitionLoaders):
     @property
     def spec(self) -> SampleSpec:
         """What a batch looks like after `on_after_batch_transfer`; known before any file is opened."""
-        return self.samples.spec(self._shape_zyx, window=self.window)
+        spec = self.samples.spec(self._shape_zyx, window=self.window)
+        return dataclasses.replace(spec, has_features=self.clinical is not None)
 
     @property
     def classes(self) -> tuple[str, str]:
@@ -183,6 +206,16 @@ class CtDataModule(PartitionLoaders):
         labels = self.records["label"].to_numpy()[self._rows("train")]
         return tuple(np.bincount(labels, minlength=len(self.classes)).tolist())
 
+    @property
+    def clinical_features(self) -> ClinicalFeatures | None:
+        """What the clinical table says about each record, after `setup`; None without one, and for listed points."""
+        return self._clinical_features
+
+    @property
+    def clinical_summary(self) -> dict[str, Any] | None:
+        """The same in short, for provenance.json: file, features, share of missing values in each partition."""
+        return None if self._clinical_features is None else self._clinical_features.summary
+
     def store_problems(self) -> list[str]:
         """Why the store cannot be used, [] if it can. Cheap: reads metadata only; asked before anything is trained."""
         try:
@@ -198,8 +231,10 @@ class CtDataModule(PartitionLoaders):
             points: series_uid, center_x_mm, center_y_mm, center_z_mm; other columns are kept. After `setup`, `records`
                 holds those that lie in stored scans.
         """
+        if self.clinical is not None:
+            logger.warning("listed points have no clinical features: the image branch alone scores them")
         self._points = points
-        self._records = self._split_result = None
+        self._records = self._split_result = self._clinical_features = None
         self._datasets = {}
 
     def load_crop(self, row: pd.Series) -> tuple[npt.NDArray[np.int16], tuple[float, float, float], tuple[float, ...]]:
@@ -257,6 +292,10 @@ class CtDataModule(PartitionLoaders):
                 self._records = self.extra_negatives.added_to(
                     self._records, collection=self.collection, split=self._split_result, stored=self.store.series_uids
                 )
+            if self.clinical is not None:
+                self._clinical_features = self.clinical.encode(
+                    self._records, root=self.collection.root, store=self.store
+                )
             counts = self._records.groupby("partition")["label"].agg(["size", "sum"])
             logger.info(
                 "%s: %s",
@@ -271,7 +310,12 @@ class CtDataModule(PartitionLoaders):
         return [self.val_dataloader(), self.test_dataloader()]
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """In training, decide how each sample is augmented; the few numbers travel to the device with the batch."""
+        """In training, decide how each sample is augmented; the few numbers travel to the device with the batch.
+
+        So do clinical features, where there are any.
+        """
+        if self._clinical_features is not None:
+            batch["features"] = torch.from_numpy(self._clinical_features.values[batch["index"].numpy()])
         if self.augment is not None and self.trainer is not None and self.trainer.training:
             batch["augmentation"] = self.augment.draw(
                 batch["draw"].numpy(),
@@ -283,7 +327,8 @@ class CtDataModule(PartitionLoaders):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Augment (if decided) and window, on the device: see `SampleKind.finish`."""
-        return self.samples.finish(batch, window=self.window, augment=self.augment, shape_zyx=self._shape_zyx)
+        finished = self.samples.finish(batch, window=self.window, augment=self.augment, shape_zyx=self._shape_zyx)
+        return finished | {"features": batch["features"]} if "features" in batch else finished
 
     def _dataset(self, *, training: bool) -> BatchDataset:
         if training not in self._datasets:

@@ -41,6 +41,9 @@ class ExtraNegatives:
             raise ConfigError([f"data.extra_negatives_share={share} must lie between 0 and 1, or be null; type 0.5"])
         self.share = share
         self._n_added = 0
+        #: Table -> hash of the split that the network which chose its rows was trained with, None where nobody knows.
+        #: Filled by `added_to`.
+        self.mined_with: dict[str, str | None] = {}
 
     def added_to(
         self, records: pd.DataFrame, *, collection: Luna16, split: Split, stored: Sequence[str]
@@ -64,7 +67,10 @@ class ExtraNegatives:
             MissingFileError, TableError: see `lungdet.io.negatives_table.read_negatives`.
             TableError: a training row that lies within a nodule; no row left.
         """
-        parts = [_training_rows(path, collection=collection, split=split, stored=stored) for path in self.tables]
+        parts = []
+        for path in self.tables:
+            part, self.mined_with[str(path)] = _training_rows(path, collection=collection, split=split, stored=stored)
+            parts.append(part)
         rows = pd.concat(parts, ignore_index=True)
         places = (rows[CENTER_COLUMNS] / _SAME_PLACE_MM).round().assign(series_uid=rows["series_uid"])
         twice = places.duplicated()
@@ -105,8 +111,10 @@ class ExtraNegatives:
         return np.concatenate([rows[:first], np.resize(rows[first:], wanted)])
 
 
-def _training_rows(path: Path, *, collection: Luna16, split: Split, stored: Sequence[str]) -> pd.DataFrame:
-    """Rows of one table in stored scans of training patients, with patient_id."""
+def _training_rows(
+    path: Path, *, collection: Luna16, split: Split, stored: Sequence[str]
+) -> tuple[pd.DataFrame, str | None]:
+    """Rows of one table in stored scans of training patients, with patient_id; the hash of the split on its card."""
     table, card = read_negatives(path)
     if card is None:
         logger.warning("%s has no card: nobody knows which patients it was mined with", path)
@@ -131,7 +139,7 @@ def _training_rows(path: Path, *, collection: Luna16, split: Split, stored: Sequ
         len(known) - len(rows),
         len(table) - len(known),
     )
-    return rows
+    return rows, None if card is None else card.get("split_hash")
 
 
 def _refuse_nodules(path: Path, rows: pd.DataFrame, collection: Luna16) -> None:

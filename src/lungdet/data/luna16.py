@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lungdet.data.augment import CropAugmentation
+from lungdet.data.clinical import ClinicalTable
 from lungdet.data.ct import CtDataModule
 from lungdet.data.intensity import Window
 from lungdet.data.sample_kind import SampleKind
@@ -23,7 +24,7 @@ class Luna16DataModule(CtDataModule):
         candidates_file: name of the candidate table; None prefers candidates_V2.csv over candidates.csv.
         subsets: numbers of the subset folders to use; None takes those on disk.
         store_path, store, crop, window, sampling, augment, split, batch_size, num_workers, seed, samples,
-            extra_negatives, extra_negatives_share: see `CtDataModule`.
+            extra_negatives, extra_negatives_share, clinical: see `CtDataModule`.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Luna16DataModule(CtDataModule):
         subsets: Sequence[int] | None = None,
         extra_negatives: str | Sequence[str] | None = None,
         extra_negatives_share: float | None = None,
+        clinical: ClinicalTable | None = None,
     ) -> None:
         super().__init__(
             store_path=store_path,
@@ -60,6 +62,7 @@ class Luna16DataModule(CtDataModule):
             samples=samples,
             extra_negatives=extra_negatives,
             extra_negatives_share=extra_negatives_share,
+            clinical=clinical,
         )
         self.root, self.candidates_file = Path(root), candidates_file
         self.subsets = None if subsets is None else tuple(int(number) for number in subsets)
@@ -67,6 +70,14 @@ class Luna16DataModule(CtDataModule):
     def scan_paths(self) -> dict[str, Path]:
         """Series UID -> scan file of the chosen subsets."""
         return find_scans(self.root, subsets=self.subsets)
+
+    def store_problems(self) -> list[str]:
+        """As `CtDataModule.store_problems`, and a clinical table that is not there."""
+        table = None if self.clinical is None else self.clinical.file(self.root)
+        if table is None or table.is_file():
+            return super().store_problems()
+        absent = f"no clinical table {table}; give data.clinical.path=... or type data.clinical=null"
+        return [*super().store_problems(), absent]
 
     def read_collection(self) -> Luna16:
         """The tables of the folder; errors as `lungdet.io.luna16.read_luna16`."""

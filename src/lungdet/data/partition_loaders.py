@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
 from lungdet.data.candidate_dataset import make_loader
+from lungdet.data.curriculum import NeedsDifficulty
 from lungdet.data.sampling import EpochSampler, EvaluationSampler, SamplingRule
-from lungdet.errors import ConfigError
+from lungdet.errors import ConfigError, RunError
 
 
 class PartitionLoaders(LightningDataModule):
@@ -41,6 +43,9 @@ class PartitionLoaders(LightningDataModule):
             raise ConfigError(problems)
         self.sampling, self.seed = sampling, seed
         self.batch_size, self.num_workers = batch_size, num_workers
+        # How hard each row is, float [N] by row of `records`, NaN where it does not train: asked after setup, and only
+        # by rules that need it. Training puts it here (`lungdet.training.curriculum`).
+        self.measure_difficulty: Callable[[Any], npt.NDArray[np.floating]] | None = None
 
     # -- what a DataModule says ----------------------------------------------------------------------------------------
 
@@ -68,7 +73,7 @@ class PartitionLoaders(LightningDataModule):
         rows = self._shown_rows()
         world_size, rank = self._processes
         sampler = EpochSampler(
-            self.sampling,
+            self._rule(rows),
             rows=rows,
             labels=self.records["label"].to_numpy(np.int64)[rows],
             n_records=len(self.records),
@@ -86,6 +91,17 @@ class PartitionLoaders(LightningDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         """Every test sample, in order."""
         return self._in_order(self._rows("test"))
+
+    def _rule(self, rows: npt.NDArray[np.int64]) -> SamplingRule:
+        """`sampling`, told how hard these rows are where it needs that."""
+        if not isinstance(self.sampling, NeedsDifficulty):
+            return self.sampling
+        if self.measure_difficulty is None:
+            raise RunError(
+                f"data.sampling: {type(self.sampling).__name__} needs to know how hard the negatives are, and nothing "
+                "was given that measures it; call lungdet.training.curriculum.prepare_curriculum(datamodule) first"
+            )
+        return self.sampling.with_difficulty(self.measure_difficulty(self)[rows])
 
     @property
     def _processes(self) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from lungdet.data.augment import CropAugmentation
+from lungdet.data.clinical import ClinicalTable
 from lungdet.data.intensity import Window
 from lungdet.data.luna16 import Luna16DataModule
 from lungdet.data.sample_kind import SampleKind
@@ -38,7 +39,7 @@ class PhantomDataModule(Luna16DataModule):
         cohort: what is simulated.
         root: where the scans and tables go.
         store_path, store, crop, window, sampling, augment, split, batch_size, num_workers, seed, samples,
-            candidates_file, subsets, extra_negatives, extra_negatives_share: see `Luna16DataModule`.
+            candidates_file, subsets, extra_negatives, extra_negatives_share, clinical: see `Luna16DataModule`.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class PhantomDataModule(Luna16DataModule):
         subsets: Sequence[int] | None = None,
         extra_negatives: str | Sequence[str] | None = None,
         extra_negatives_share: float | None = None,
+        clinical: ClinicalTable | None = None,
     ) -> None:
         super().__init__(
             root=root,
@@ -79,6 +81,7 @@ class PhantomDataModule(Luna16DataModule):
             subsets=subsets,
             extra_negatives=extra_negatives,
             extra_negatives_share=extra_negatives_share,
+            clinical=clinical,
         )
         self.cohort = cohort
         self._prepared = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from torch import Tensor
 
@@ -19,6 +19,7 @@ class SampleSpec:
         target: `class` gives int64 labels [B], `mask` gives masks of the spatial shape.
         classes: class names in label order; binary tasks name the negative class first.
         intensity: what the numbers mean, for people and cards: "HU clipped to [-1000, 400], scaled to [0, 1]".
+        has_features: whether batches also hold clinical features; which ones is known when their table is read.
     """
 
     layout: Literal["volume", "image"]
@@ -27,6 +28,7 @@ class SampleSpec:
     target: Literal["class", "mask"]
     classes: tuple[str, ...]
     intensity: str
+    has_features: bool = False
 
 
 class ClassBatch(TypedDict):
@@ -35,11 +37,13 @@ class ClassBatch(TypedDict):
     image: float32 [B, C, D, H, W] or [B, C, H, W].
     label: int64 [B], index into `SampleSpec.classes`.
     index: int64 [B], row of the DataModule's `records`; repeated where a distributed sampler pads.
+    features: float32 [B, F], clinical features, NaN where missing; only where the DataModule has a clinical table.
     """
 
     image: Tensor
     label: Tensor
     index: Tensor
+    features: NotRequired[Tensor]
 
 
 class MaskBatch(TypedDict):

@@ -11,15 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import numpy as np
-import numpy.typing as npt
 from torch.utils.data import Dataset, DistributedSampler
 
+from lungdet.data.draws import ROWS, SHUFFLE, IntArray, check_epoch_size, check_ratio, generator, in_turn, mixed
 from lungdet.errors import ConfigError, SplitError
-
-IntArray = npt.NDArray[np.int64]
-
-# Keeps the random streams of one seed apart.
-_POSITIVES, _NEGATIVES, _ROWS, _SHUFFLE = 0, 1, 2, 3
 
 
 class SamplingRule(Protocol):
@@ -39,16 +34,28 @@ class NaturalSampling:
     """Every row once per epoch, in a new order each time; classes as frequent as the collection has them.
 
     Whole batches may need a few places more than there are rows; those are filled with rows in turn over the epochs.
+
+    Args:
+        epoch_size: samples per epoch; null takes as many as there are rows. With fewer, none comes again before all
+            have been shown, over the epochs.
+
+    Raises:
+        ConfigError: an epoch_size < 1.
     """
 
+    epoch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        check_epoch_size(self.epoch_size, least=1)
+
     def length(self, labels: IntArray) -> int:
-        """As many as there are rows."""
-        return len(labels)
+        """`epoch_size`, or the number of rows."""
+        return self.epoch_size or len(labels)
 
     def draw(self, labels: IntArray, *, size: int, seed: int, epoch: int) -> IntArray:
         """See `SamplingRule.draw`."""
-        rows = _in_turn(np.arange(len(labels)), size=size, epoch=epoch, generator=_generator(seed, _ROWS))
-        return _generator(seed, _SHUFFLE, epoch).permutation(rows)
+        rows = in_turn(np.arange(len(labels)), size=size, epoch=epoch, generator=generator(seed, ROWS))
+        return generator(seed, SHUFFLE, epoch).permutation(rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +77,8 @@ class BalancedSampling:
     epoch_size: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.ratio < float("inf"):
-            raise ConfigError(
-                [f"data.sampling.ratio={self.ratio} must be > 0 (negatives per positive); type 1.0 or 3.0"]
-            )
-        _check_epoch_size(self.epoch_size, least=2)
+        check_ratio(self.ratio)
+        check_epoch_size(self.epoch_size, least=2)
 
     def length(self, labels: IntArray) -> int:
         """`epoch_size`, or what one pass through the positives needs."""
@@ -87,17 +91,7 @@ class BalancedSampling:
             SplitError: no positives or no negatives to balance.
         """
         positives, negatives = np.flatnonzero(labels > 0), np.flatnonzero(labels == 0)
-        if not (len(positives) and len(negatives)):
-            raise SplitError(
-                f"data.sampling: balanced needs both classes, the training partition holds {len(positives)} positives "
-                f"and {len(negatives)} negatives; type another split.fold= or split.seed="
-            )
-        n_positive = min(max(1, round(size / (1 + self.ratio))), size - 1)
-        drawn = [
-            _in_turn(positives, size=n_positive, epoch=epoch, generator=_generator(seed, _POSITIVES)),
-            _in_turn(negatives, size=size - n_positive, epoch=epoch, generator=_generator(seed, _NEGATIVES)),
-        ]
-        return _generator(seed, _SHUFFLE, epoch).permutation(np.concatenate(drawn))
+        return mixed(positives, negatives, ratio=self.ratio, size=size, seed=seed, epoch=epoch, rule="balanced")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +110,7 @@ class WeightedSampling:
     epoch_size: int | None = None
 
     def __post_init__(self) -> None:
-        _check_epoch_size(self.epoch_size, least=1)
+        check_epoch_size(self.epoch_size, least=1)
         if self.weights == "inverse":
             return
         given = () if isinstance(self.weights, str) else tuple(float(w) for w in self.weights)
@@ -153,11 +147,11 @@ class WeightedSampling:
                 f"data.sampling.weights={self.weights}: all {len(labels)} training rows have weight 0 "
                 f"(rows per class: {counts.tolist()})"
             )
-        generator = _generator(seed, _SHUFFLE, epoch)
-        classes = generator.choice(len(counts), size=size, p=mass / mass.sum())
+        random = generator(seed, SHUFFLE, epoch)
+        classes = random.choice(len(counts), size=size, p=mass / mass.sum())
         by_class = np.argsort(labels, kind="stable")
         first = np.cumsum(counts) - counts
-        within = np.floor(generator.random(size) * counts[classes]).astype(np.int64)
+        within = np.floor(random.random(size) * counts[classes]).astype(np.int64)
         drawn: IntArray = by_class[first[classes] + within]
         return drawn
 
@@ -237,11 +231,6 @@ def row_of_draw(draws: IntArray, *, n_records: int) -> IntArray:
     return draws % n_records
 
 
-def _in_turn(pool: IntArray, *, size: int, epoch: int, generator: np.random.Generator) -> IntArray:
-    """Part number `epoch` of an endless repetition of one shuffled order of the pool, cut into parts of `size`."""
-    return generator.permutation(pool)[(epoch * size + np.arange(size)) % len(pool)]
-
-
 def _appearances_before(rows: IntArray) -> IntArray:
     """How often each element occurred earlier in the array: [7, 3, 7, 7] gives [0, 0, 1, 2]."""
     order = np.argsort(rows, kind="stable")
@@ -250,15 +239,6 @@ def _appearances_before(rows: IntArray) -> IntArray:
     counts = np.empty_like(rows)
     counts[order] = place - np.maximum.accumulate(np.where(is_first, place, 0))
     return counts
-
-
-def _generator(seed: int, stream: int, epoch: int = 0) -> np.random.Generator:
-    return np.random.default_rng([seed & 0xFFFFFFFFFFFFFFFF, stream, epoch])
-
-
-def _check_epoch_size(epoch_size: int | None, *, least: int) -> None:
-    if epoch_size is not None and epoch_size < least:
-        raise ConfigError([f"data.sampling.epoch_size={epoch_size} must be >= {least}, or null for the default"])
 
 
 def _sized(size: int) -> Dataset[Any]:

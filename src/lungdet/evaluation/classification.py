@@ -16,14 +16,17 @@ import pandas as pd
 
 from lungdet.errors import TableError
 from lungdet.evaluation.audit import audit_partitions
+from lungdet.evaluation.audit_results import Choice
+from lungdet.evaluation.calibration import RunCalibration
+from lungdet.evaluation.calibration_estimates import estimate_calibration
 from lungdet.evaluation.curves import ranking_curves, score_histogram, why_no_area
 from lungdet.evaluation.estimates import Estimate, PatientDraws
 from lungdet.evaluation.findings import find
+from lungdet.evaluation.folds import compare_folds
 from lungdet.evaluation.gallery import CropLoader, build_galleries
 from lungdet.evaluation.history import by_epoch
 from lungdet.evaluation.predictions import PARTITIONS, check_predictions
 from lungdet.evaluation.results import (
-    Calibration,
     ClassificationReport,
     Comparison,
     Counts,
@@ -33,7 +36,6 @@ from lungdet.evaluation.results import (
 from lungdet.evaluation.sizes import SIZE_TOLERANCE, by_size, size_matched
 from lungdet.evaluation.thresholds import Threshold, choose_thresholds
 from lungdet.evaluation.wording import CANDIDATES, Wording
-from lungdet.metrics.calibration import brier_score, expected_calibration_error, reliability_curve
 from lungdet.metrics.ranking import auroc, average_precision, under_patient_weights
 
 logger = logging.getLogger(__name__)
@@ -47,10 +49,12 @@ def evaluate_classification(
     title: str,
     provenance: Mapping[str, Any],
     wording: Wording = CANDIDATES,
+    calibration: RunCalibration | None = None,
     baselines: Mapping[str, pd.DataFrame] | None = None,
     load_crop: CropLoader | None = None,
     no_pictures_because: str = "no CT pixels were handed to the evaluation",
     history: pd.DataFrame | None = None,
+    leak_audit: Mapping[str, Any] | None = None,
     n_resamples: int = 1000,
     seed: int = 0,
     n_gallery: int = 6,
@@ -66,11 +70,13 @@ def evaluate_classification(
         title: headline of the report.
         provenance: what to show about the origin: run, split hash, store fingerprint, git commit, versions, ...
         wording: what rows and classes are called, and the rule behind the labels.
+        calibration: of this table, see `fit_calibration`; None reports raw probabilities only.
         baselines: name -> predictions of simpler methods on the same candidates.
         load_crop: row of the table -> (int16 HU [D, H, W], spacing_zyx_mm, direction) for the galleries.
         no_pictures_because: what the report says when `load_crop` is None.
         history: per-epoch metrics of the training: column epoch and `train/loss`, `val/loss`, `val/auroc`, ...; several
             rows per epoch (as Lightning's CSV logger writes them) are merged.
+        leak_audit: what the run recorded about its partitions, see `audit_partitions`.
         n_resamples: patient-bootstrap resamples behind each interval.
         seed: of the resampling.
         n_gallery: candidates per gallery.
@@ -92,7 +98,7 @@ def evaluate_classification(
 
     samples = {name: _resampled_areas(part, draws[name]) for name, part in parts.items()}
     thresholds = choose_thresholds(parts["val"]["label"], parts["val"]["logit"])
-    points = {name: _operating_point(threshold, parts, draws) for name, threshold in thresholds.items()}
+    points = {name: _operating_point(threshold, parts, draws, calibration) for name, threshold in thresholds.items()}
     headline = next(name for name in ("recall_90", "half") if partition in points[name].on)
     compared = {
         name: _matching(check_predictions(baseline, source=f"baseline '{name}'"), table, name)
@@ -109,10 +115,28 @@ def evaluate_classification(
         seed=seed,
         headline=headline,
         counts={name: _counts(part) for name, part in parts.items()},
-        audit=audit_partitions(table),
+        audit=audit_partitions(
+            table,
+            record=leak_audit,
+            provenance=provenance,
+            thresholds=Choice("Thresholds", "val", "largest F1, Youden's J, recall of 0.9")
+            if len(parts["val"])
+            else None,
+            calibration=None if calibration is None or calibration.missing else calibration.to_dict(),
+        ),
         ranking={name: _ranking(part, draws[name], samples[name]) for name, part in parts.items()},
         operating_points=points,
-        calibration={name: _calibration(part) for name, part in parts.items()},
+        calibration={
+            name: estimate_calibration(part["logit"].to_numpy(), part["label"].to_numpy(), draws[name])
+            for name, part in parts.items()
+        },
+        calibrated={
+            name: estimate_calibration(calibration.logits(part), part["label"].to_numpy(), draws[name])
+            for name, part in parts.items()
+            if calibration is not None and not calibration.missing
+        },
+        calibrator=calibration,
+        folds=compare_folds(table, partition=partition, calibration=calibration, n_resamples=n_resamples, seed=seed),
         by_size=by_size(here, draws[partition], points, wording=wording),
         size_matched=size_matched(here, others, draws[partition], tolerance=size_tolerance),
         baselines=tuple(
@@ -161,7 +185,10 @@ def _ranking(part: pd.DataFrame, draws: PatientDraws, samples: Mapping[str, npt.
 
 
 def _operating_point(
-    threshold: Threshold, parts: Mapping[str, pd.DataFrame], draws: Mapping[str, PatientDraws]
+    threshold: Threshold,
+    parts: Mapping[str, pd.DataFrame],
+    draws: Mapping[str, PatientDraws],
+    calibration: RunCalibration | None,
 ) -> OperatingPoint:
     if math.isnan(threshold.logit):
         return OperatingPoint(threshold, {})
@@ -175,26 +202,13 @@ def _operating_point(
         for name, part in parts.items()
         if len(part)
     }
-    return OperatingPoint(threshold, on)
-
-
-def _calibration(part: pd.DataFrame) -> Calibration:
-    label = part["label"].to_numpy()
-    probability = part["probability"].to_numpy(dtype=np.float64)
-    prevalence = float(label.mean()) if label.size else math.nan
-    bins = pd.DataFrame(reliability_curve(probability, label)._asdict())
-    return Calibration(
-        ece=expected_calibration_error(probability, label),
-        ece_equal_mass=expected_calibration_error(probability, label, binning="mass"),
-        brier=brier_score(probability, label),
-        brier_of_prevalence=prevalence * (1 - prevalence),
-        mean_probability=float(probability.mean()) if probability.size else math.nan,
-        bins=bins.loc[bins["n_rows"] > 0].reset_index(drop=True),
-    )
+    calibrator = None if calibration is None else calibration.single
+    calibrated = math.nan if calibrator is None else float(calibrator.probability([threshold.logit])[0])
+    return OperatingPoint(threshold, on, calibrated)
 
 
 def _matching(baseline: pd.DataFrame, table: pd.DataFrame, name: str) -> pd.DataFrame:
-    key = ["partition", "series_uid", "candidate_id", "label"]
+    key = ["partition", "fold", "series_uid", "candidate_id", "label"]
     if not baseline[key].equals(table[key]):
         both = baseline[key].merge(table[key])
         raise TableError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from lungdet.evaluation.clinical_findings import about_clinical
 from lungdet.evaluation.malignancy_findings import about_initial_weights, about_size_matched
 from lungdet.evaluation.remarks import about_split, count, span, warnings_first
 from lungdet.evaluation.results import ClassificationReport, Finding
@@ -20,6 +21,7 @@ def find(report: ClassificationReport) -> tuple[Finding, ...]:
         [
             *_about_data(report),
             *about_initial_weights(report),
+            *about_clinical(report),
             *_about_ranking(report),
             *_about_half(report),
             *_about_transfer(report),
@@ -171,7 +173,36 @@ def _about_calibration(report: ClassificationReport) -> Iterator[Finding]:
             f"Probabilities are {'too high' if ratio > 1 else 'too low'}: their mean is "
             f"{calibration.mean_probability:.3g}, while {counts.prevalence:.3g} of the {report.wording.items} are "
             f"{report.wording.are_positives}. That is usual after balanced sampling and does not change the ranking, "
-            "but do not read them as chances.",
+            f"but do not read {'the raw ones' if report.calibrated else 'them'} as chances.",
+        )
+    yield from _about_calibrator(report)
+
+
+def _about_calibrator(report: ClassificationReport) -> Iterator[Finding]:
+    if report.calibrator is None:
+        return
+    if report.calibrator.missing:
+        yield Finding("warning", "not_calibrated", f"Probabilities are not calibrated: {report.calibrator.missing}.")
+        return
+    raw, after = report.calibration[report.partition], report.calibrated[report.partition]
+    before, now = raw.negative_log_likelihood.value, after.negative_log_likelihood.value
+    if report.partition != "test" or math.isnan(now):
+        return
+    change = f"log loss {before:.4f} before and {now:.4f} after, ECE {raw.ece.value:.3f} and {after.ece.value:.3f}"
+    if now > before:
+        yield Finding(
+            "warning",
+            "calibration_not_carried",
+            f"The calibration fitted on validation makes the probabilities on test worse ({change}): are the two of "
+            "one kind, and are there enough positives in validation?",
+        )
+    elif after.intercept.low > 0 or after.intercept.high < 0:
+        yield Finding(
+            "note",
+            "calibration_shifted",
+            f"Calibration helps on test ({change}), but probabilities remain too "
+            f"{'low' if after.intercept.low > 0 else 'high'} there: the prevalence is "
+            f"{report.counts['val'].prevalence:.3g} in validation and {report.counts['test'].prevalence:.3g} in test.",
         )
 
 

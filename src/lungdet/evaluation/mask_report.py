@@ -127,6 +127,7 @@ def _sections(report: MaskReport, *, trained: bool) -> list[tuple[str, str]]:
     listed = [
         ("findings", "Read this first", bool(report.findings)),
         ("data", "Data", True),
+        ("leak-audit", "Leak audit", True),
         ("overlap", "Overlap", True),
         ("ceiling", "Readers", True),
         ("threshold", "Threshold", True),

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from lungdet.evaluation.audit_results import Audit
 from lungdet.evaluation.estimates import Estimate
-from lungdet.evaluation.results import Audit, Finding, to_plain
+from lungdet.evaluation.results import Finding, to_plain
 
 
 @dataclass(frozen=True)

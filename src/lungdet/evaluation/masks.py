@@ -13,6 +13,7 @@ import pandas as pd
 
 from lungdet.errors import TableError
 from lungdet.evaluation.audit import audit_partitions
+from lungdet.evaluation.audit_results import Choice
 from lungdet.evaluation.estimates import Estimate, PatientDraws
 from lungdet.evaluation.history import by_epoch
 from lungdet.evaluation.mask_ceiling import ceilings
@@ -34,6 +35,7 @@ def evaluate_masks(
     provenance: Mapping[str, Any],
     ceiling: Mapping[str, Any] | None = None,
     history: pd.DataFrame | None = None,
+    leak_audit: Mapping[str, Any] | None = None,
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> MaskReport:
@@ -50,6 +52,7 @@ def evaluate_masks(
         ceiling: how well readers agree, as `lungdet.training.reader_ceiling` measures it; None when nobody did.
         history: per-epoch metrics of the training: column epoch and `train/loss`, `val/dice`, `val/crop_dice`, ...;
             several rows per epoch are merged.
+        leak_audit: what the run recorded about its partitions, see `audit_partitions`.
         n_resamples: patient-bootstrap resamples behind each interval.
         seed: of the resampling.
 
@@ -74,7 +77,12 @@ def evaluate_masks(
         n_resamples=n_resamples,
         seed=seed,
         counts={name: _counts(part, scans[name]) for name, part in parts.items()},
-        audit=audit_partitions(table),
+        audit=audit_partitions(
+            table,
+            record=leak_audit,
+            provenance=provenance,
+            thresholds=Choice("Threshold", "val", "largest whole-volume Dice") if len(parts["val"]) else None,
+        ),
         results={name: {scope: v.result() for scope, v in scopes.items()} for name, scopes in voxels.items()},
         threshold=_choose(voxels),
         ceiling=ceilings(ceiling, parts=parts, draws=draws),

@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 PARTITIONS = ("val", "test")
 
+KEY = ["partition", "fold", "series_uid", "candidate_id"]
+"""What names a row: a patient may validate in several folds, and is then scored by several networks."""
+
 SCHEMA = pa.schema(
     [
         ("series_uid", pa.string()),
@@ -64,11 +67,13 @@ def check_predictions(table: pd.DataFrame, *, source: str = "predictions table")
         source: what to call the table in errors, e.g. its path.
 
     Returns:
-        A new table: columns and types of `SCHEMA`, RangeIndex, sorted by (partition, series_uid, candidate_id).
+        A new table: columns and types of `SCHEMA`, RangeIndex, sorted by (partition, fold, series_uid, candidate_id),
+        which name a row: a merged table of several folds holds a candidate once for each fold that scored it.
 
     Raises:
         TableError: a missing column, a value of the wrong type or out of range (the first such row is named), a
-            probability that is not the sigmoid of its logit, a series with two patients, or a repeated candidate.
+            probability that is not the sigmoid of its logit, a series with two patients, or a candidate that is
+            repeated within a partition of a fold.
     """
     if "probability" not in table.columns and "logit" in table.columns:
         logits = _numbers(table, "logit", np.float32, source)
@@ -131,22 +136,21 @@ def deduplicate(table: pd.DataFrame) -> pd.DataFrame:
     """Drop the rows that a distributed sampler repeats to fill its last batches.
 
     Args:
-        table: columns series_uid, candidate_id, partition, label, logit and any others.
+        table: columns series_uid, candidate_id, partition, fold, label, logit and any others.
 
     Returns:
-        One row per (partition, series_uid, candidate_id), sorted by them, RangeIndex. Which of the repeats stays does
-        not depend on the order of rows: the one with the smallest logit.
+        One row per (partition, fold, series_uid, candidate_id), sorted by them, RangeIndex. Which of the repeats stays
+        does not depend on the order of rows: the one with the smallest logit.
 
     Raises:
         TableError: repeats that disagree on the label, or on the logit by more than fp32 noise: then two different
             candidates, or two different checkpoints, are mixed under one id.
     """
-    key = ["partition", "series_uid", "candidate_id"]
-    missing = [name for name in [*key, "label", "logit"] if name not in table.columns]
+    missing = [name for name in [*KEY, "label", "logit"] if name not in table.columns]
     if missing:
         raise TableError(f"cannot de-duplicate predictions without column {', '.join(missing)}")
-    ordered = table.sort_values([*key, "logit"], kind="stable").reset_index(drop=True)
-    repeated = ordered.duplicated(key, keep="first").to_numpy()
+    ordered = table.sort_values([*KEY, "logit"], kind="stable").reset_index(drop=True)
+    repeated = ordered.duplicated(KEY, keep="first").to_numpy()
     if repeated.any():
         first = np.maximum.accumulate(np.where(repeated, 0, np.arange(len(ordered))))
         logit = ordered["logit"].to_numpy(dtype=np.float64)
@@ -217,18 +221,17 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
     # Sorting codes is ten times faster than sorting 755,000 strings, and the order is the same.
     partition, _ = pd.factorize(table["partition"], sort=True)
     series, _ = pd.factorize(table["series_uid"], sort=True)
-    order = np.lexsort((table["candidate_id"].to_numpy(), series, partition))
+    order = np.lexsort((table["candidate_id"].to_numpy(), series, table["fold"].to_numpy(), partition))
     return table.iloc[order].reset_index(drop=True)
 
 
 def _check_unique(table: pd.DataFrame, source: str) -> None:
-    key = ["partition", "series_uid", "candidate_id"]
-    repeated = (table[key] == table[key].shift()).all(axis=1).to_numpy()
+    repeated = (table[KEY] == table[KEY].shift()).all(axis=1).to_numpy()
     if repeated.any():
         first = table.iloc[int(np.argmax(repeated))]
         raise TableError(
             f"{source}: {int(repeated.sum())} rows repeat a candidate, the first is candidate {first['candidate_id']} "
-            f"of series {first['series_uid']} ({first['partition']}); call deduplicate first"
+            f"of series {first['series_uid']} ({first['partition']}, fold {first['fold']}); call deduplicate first"
         )
     patients = table[["series_uid", "patient_id"]].drop_duplicates()
     torn = patients["series_uid"].duplicated().to_numpy()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from lungdet.evaluation.results import Audit, Finding
+from lungdet.evaluation.audit_results import Audit, leaks_of
+from lungdet.evaluation.results import Finding
 
 FEW_PATIENTS = 20
 
@@ -20,11 +21,11 @@ def warnings_first(remarks: Iterable[Finding]) -> tuple[Finding, ...]:
 def about_split(
     partition: str, audit: Audit, *, n_patients: int, provenance: Mapping[str, Any], chosen: str, leaked: str
 ) -> Iterator[Finding]:
-    """What the split had to repair, no test rows, patients on both sides, too few patients.
+    """What the split had to repair, no test rows, every leak, too few patients.
 
     Args:
         partition: whose numbers are quoted.
-        audit: of the predictions table.
+        audit: of the run and its predictions table.
         n_patients: in that partition.
         provenance: of the run; `split_notes` are said.
         chosen: what was chosen on validation, with its verb: "the checkpoint was".
@@ -40,15 +41,7 @@ def about_split(
             f"There are no test rows: every number is from validation, where {chosen} chosen, and is therefore "
             "optimistic.",
         )
-    if not audit.disjoint:
-        who = ", ".join(audit.shared_patients[:5] or audit.shared_series[:5])
-        more = f" and {len(audit.shared_patients) - 5} more" if len(audit.shared_patients) > 5 else ""
-        yield Finding(
-            "warning",
-            "leak",
-            f"{count(len(audit.shared_patients), 'patient')} in validation and in test of the same fold ({who}{more}). "
-            f"{leaked}; repair the split.",
-        )
+    yield from _about_leaks(audit, leaked=leaked)
     if 1 <= n_patients < FEW_PATIENTS:
         yield Finding(
             "note",
@@ -56,6 +49,41 @@ def about_split(
             f"{count(n_patients, 'patient')} in {partition}: a bootstrap over so few tends to give intervals that are "
             "too narrow.",
         )
+
+
+def _about_leaks(audit: Audit, *, leaked: str) -> Iterator[Finding]:
+    # What it means depends on whether training or only the choices saw the other side.
+    trained = "The network has trained on patients it is judged on"
+    in_training = {
+        "leak": any("train" in partitions for partitions in audit.shared_in.values()),
+        "leak_pixels": any(scan.partition == "train" for group in audit.crossing for scan in group.scans),
+    }
+    meaning = {code: trained if seen else leaked for code, seen in in_training.items()}
+    advice = {
+        "leak": f"{meaning['leak']}; repair the split",
+        "leak_pixels": f"{meaning['leak_pixels']}, for a scan under two names is one patient: give both the same "
+        "patient id (series.csv of a LUNA16 folder), or take one out",
+        "leak_choice": "It has seen what it is judged on; choose on validation",
+    }
+    for code, words in leaks_of(audit):
+        yield Finding("warning", code, f"{words[:1].upper()}{words[1:]}. {advice[code]}.")
+    if len(audit.equal_pixels) > len(audit.crossing):
+        first = next(group for group in audit.equal_pixels if not group.crosses_in)
+        yield Finding(
+            "note",
+            "equal_pixels",
+            f"{count(len(audit.equal_pixels) - len(audit.crossing), 'group')} of scans under several patient ids have "
+            f"the same pixels, in one partition here: {first.words}. They count twice, and another split would tear "
+            "them apart.",
+        )
+    for choice in audit.choices:
+        if choice.by_others:
+            yield Finding(
+                "note",
+                "extra_negatives_other_split",
+                f"{choice.what} ({choice.how}): it may have trained on patients who validate or test here, whose own "
+                "rows are left out. Mine with a run of this split to be sure.",
+            )
 
 
 def count(n: int, noun: str) -> str:

@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 
 from lungdet.evaluation import figures
+from lungdet.evaluation.folds_page import folds_figure, folds_table
 from lungdet.evaluation.gallery_page import gallery_cards
 from lungdet.evaluation.page import PARTITION_NAMES, Tile, estimate_tile, flat_lines, number_text, page_environment
 from lungdet.evaluation.page_figures import embedded_figure, history_figures
 from lungdet.evaluation.report_files import WrittenReport, write_report_files
-from lungdet.evaluation.results import ClassificationReport
+from lungdet.evaluation.results import Calibration, ClassificationReport
 from lungdet.evaluation.views import LUNG_WINDOW_HU
 from lungdet.evaluation.wording import DIAMETER_AUROC_BY_RULE
 
@@ -23,9 +24,11 @@ _CALIBRATION_ROWS = (
     ("ece", "ECE, 15 bins of equal width", 3),
     ("ece_equal_mass", "ECE, 15 bins of equal content", 3),
     ("brier", "Brier score", 4),
-    ("brier_of_prevalence", "Brier score of always saying the prevalence", 4),
-    ("mean_probability", "Mean probability", 4),
+    ("negative_log_likelihood", "Log loss", 4),
+    ("slope", "Calibration slope (right: 1)", 2),
+    ("intercept", "Calibration intercept (right: 0)", 2),
 )
+_SPOKEN_METHODS = {"temperature": "temperature scaling", "platt": "Platt scaling", "isotonic": "isotonic regression"}
 _HISTORY = (
     ("loss", "min", "Loss by epoch"),
     ("auroc", "max", "AUROC by epoch"),
@@ -60,7 +63,11 @@ def render_html(report: ClassificationReport) -> str:
         ranking_figures=list(_ranking_figures(report)),
         score_figure=_score_figure(report),
         size_figure=_size_figure(report),
-        reliability_figure=_reliability_figure(report),
+        reliability_figures=list(_reliability_figures(report)),
+        calibration_columns=_calibration_columns(report),
+        method_names=_SPOKEN_METHODS,
+        folds_figure=None if report.folds is None else folds_figure(report),
+        folds_table=None if report.folds is None else folds_table(report),
         history_figures=history,
         partition_names=PARTITION_NAMES,
         point_names=_POINT_NAMES,
@@ -125,11 +132,13 @@ def _sections(report: ClassificationReport, *, trained: bool) -> list[tuple[str,
     listed = [
         ("findings", "Read this first", bool(report.findings)),
         ("data", "Data", True),
+        ("leak-audit", "Leak audit", True),
         ("ranking", "Ranking", True),
         ("size-matched", "More than size?", report.size_matched is not None),
         ("operating-points", "Thresholds", True),
         ("size", "Nodule size", True),
         ("calibration", "Calibration", True),
+        ("folds", "Folds", report.folds is not None),
         ("baselines", "Baselines", bool(report.baselines)),
         ("training", "Training", trained),
         ("galleries", "Galleries", True),
@@ -186,14 +195,33 @@ def _size_figure(report: ClassificationReport) -> dict[str, Any]:
     )
 
 
-def _reliability_figure(report: ClassificationReport) -> dict[str, Any]:
-    words, bins = report.wording, report.calibration[report.partition].bins
-    return embedded_figure(
+def _reliability_figures(report: ClassificationReport) -> Iterator[dict[str, Any]]:
+    words, here = report.wording, _here(report)
+    raw = report.calibration[report.partition].bins
+    yield embedded_figure(
         "reliability",
-        figures.reliability_figure(bins, positives=words.positives),
-        f"Reliability on {_here(report)}: on the diagonal, probabilities mean what they say. Numbers count "
-        f"{words.items}.",
+        figures.reliability_figure(raw, positives=words.positives),
+        f"Reliability on {here}{', before calibration' if report.calibrated else ''}: on the diagonal, probabilities "
+        f"mean what they say. Numbers count {words.items}.",
     )
+    if report.calibrated:
+        assert report.calibrator is not None, "what calibrated is known"
+        yield embedded_figure(
+            "reliability-calibrated",
+            figures.reliability_figure(report.calibrated[report.partition].bins, positives=words.positives),
+            f"The same {words.items} after {_SPOKEN_METHODS[report.calibrator.method]}.",
+        )
+
+
+def _calibration_columns(report: ClassificationReport) -> list[tuple[str, Calibration]]:
+    """Partition by partition, before and after."""
+    columns = []
+    for name, raw in report.calibration.items():
+        if report.counts[name].candidates:
+            columns.append((f"{PARTITION_NAMES[name]}{', before' if report.calibrated else ''}", raw))
+            if report.calibrated:
+                columns.append((f"{PARTITION_NAMES[name]}, after", report.calibrated[name]))
+    return columns
 
 
 def _by_model(curves: pd.DataFrame, curve: str) -> dict[str, pd.DataFrame]:

@@ -6,11 +6,13 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 
+from lungdet.evaluation.audit_results import Audit
+from lungdet.evaluation.calibration import RunCalibration
 from lungdet.evaluation.estimates import Estimate, PointEstimates
 from lungdet.evaluation.gallery import Gallery
 from lungdet.evaluation.thresholds import Threshold
@@ -32,20 +34,6 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Audit:
-    """Who is in both partitions of the same fold, found in the table itself."""
-
-    folds: tuple[int, ...]
-    shared_patients: tuple[str, ...]
-    shared_series: tuple[str, ...]
-
-    @property
-    def disjoint(self) -> bool:
-        """No patient and no series is in both."""
-        return not self.shared_patients and not self.shared_series
-
-
-@dataclass(frozen=True)
 class Ranking:
     """How well scores order candidates, without any threshold."""
 
@@ -55,31 +43,84 @@ class Ranking:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold and what it does on each partition; empty when it could not be chosen."""
+    """A threshold and what it does on each partition; empty when it could not be chosen.
+
+    `calibrated_probability` is the same threshold after calibration; NaN without one calibrator for all rows.
+    """
 
     threshold: Threshold
     on: dict[str, PointEstimates]
+    calibrated_probability: float = math.nan
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Whether probabilities mean what they say, on one partition.
+    """Whether probabilities mean what they say, on one partition, before or after calibration.
 
     Attributes:
         ece: expected calibration error, 15 bins of equal width.
         ece_equal_mass: the same with bins that hold equally many candidates.
         brier: mean squared error of the probability.
+        negative_log_likelihood: log loss, natural logarithm.
+        slope: of the logistic regression of the label on the logit; 1 is right, below 1 is overconfident.
+        intercept: calibration in the large; 0 is right, below 0 probabilities are too high.
         brier_of_prevalence: the Brier score of always saying the prevalence; a useful model is below it.
         mean_probability: over candidates; equal to the prevalence when calibrated in the large.
         bins: the bins of equal width that hold candidates, columns of `metrics.calibration.ReliabilityCurve`.
     """
 
-    ece: float
-    ece_equal_mass: float
-    brier: float
+    ece: Estimate
+    ece_equal_mass: Estimate
+    brier: Estimate
+    negative_log_likelihood: Estimate
+    slope: Estimate
+    intercept: Estimate
     brier_of_prevalence: float
     mean_probability: float
     bins: pd.DataFrame = field(repr=False)
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """One fold of a cross-validation, judged on its own rows of one partition.
+
+    Attributes:
+        auroc, average_precision: of the raw logits.
+        brier: of the calibrated probabilities, of the raw ones where there is no calibration.
+        threshold_logit: chosen for a recall of 0.9 on this fold's validation rows; NaN when it could not be.
+        sensitivity: at that threshold.
+    """
+
+    ESTIMATES: ClassVar[tuple[str, ...]] = ("auroc", "average_precision", "brier", "sensitivity")
+
+    fold: int
+    patients: int
+    candidates: int
+    positives: int
+    auroc: Estimate
+    average_precision: Estimate
+    brier: Estimate
+    threshold_logit: float
+    sensitivity: Estimate
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation (n - 1) over `n` folds; NaN where too few have the number."""
+
+    mean: float
+    sd: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Folds:
+    """The folds of a cross-validation: `spread` says for each of `FoldResult.ESTIMATES` how they differ."""
+
+    partition: str
+    is_calibrated: bool
+    folds: tuple[FoldResult, ...]
+    spread: dict[str, Spread]
 
 
 @dataclass(frozen=True)
@@ -163,7 +204,11 @@ class ClassificationReport:
         partition: the one whose numbers are reported: `test`, or `val` when there is no test row.
         n_resamples, seed: of the patient bootstrap.
         headline: name of the operating point that the headline quotes.
-        counts, ranking, calibration: by partition.
+        counts, ranking: by partition.
+        calibration: by partition, of the raw probabilities.
+        calibrated: by partition, after calibration; empty without one.
+        calibrator: what made them; None where calibration is switched off.
+        folds: side by side where there are several, else None.
         operating_points: by name, in the order half, max_f1, youden, recall_90.
         size_matched: ranking within pairs of one size; None where negatives have no diameters.
         curves: columns partition, model, curve (`roc`: x = false-positive rate, y = sensitivity; `precision_recall`:
@@ -185,6 +230,9 @@ class ClassificationReport:
     ranking: dict[str, Ranking]
     operating_points: dict[str, OperatingPoint]
     calibration: dict[str, Calibration]
+    calibrated: dict[str, Calibration]
+    calibrator: RunCalibration | None
+    folds: Folds | None
     by_size: tuple[SizeClass, ...]
     size_matched: SizeMatched | None
     baselines: tuple[Comparison, ...]
@@ -206,6 +254,7 @@ class ClassificationReport:
         record["galleries"] = {
             gallery.name: [{**item.row, "called": item.called} for item in gallery.items] for gallery in self.galleries
         }
+        record["calibrator"] = None if self.calibrator is None else self.calibrator.to_dict()
         record["history"] = None if self.history is None else self.history.to_dict("list")
         plain: dict[str, Any] = to_plain(record)
         return plain
@@ -219,7 +268,7 @@ def to_plain(value: Any) -> Any:
         if isinstance(value, Threshold):
             record["probability"] = to_plain(value.probability)
         if isinstance(value, Audit):
-            record["disjoint"] = value.disjoint
+            record |= {"disjoint": value.disjoint, "verdict": value.verdict}
         return record
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in value.items()}

@@ -126,6 +126,8 @@ class NetworkCard:
         task: what the network was trained for.
         label_rule: how labels were made, where there is a choice.
         training: run, seed, split hash and rule, store fingerprint, git commit, versions.
+        calibration: from the logit to a probability that can be read as a chance: `parameters` (with their method),
+            `formula`, and the rows it was fitted on; None where there is none.
         metrics: the run's headline numbers by partition, each with its interval; empty where none were computed.
         files: by format.
     """
@@ -137,6 +139,7 @@ class NetworkCard:
     output: OutputSpec
     label_rule: str | None
     training: dict[str, Any]
+    calibration: dict[str, Any] | None = None
     metrics: dict[str, Any]
     software: dict[str, Any]
     files: dict[str, FileEntry] = field(default_factory=dict)
@@ -190,6 +193,7 @@ def _parse_card(record: Mapping[str, Any]) -> NetworkCard:
     if not isinstance(files, dict):
         raise _WrongFieldError("files: expects an object")
     parsed = {
+        "calibration": None,  # of cards from before there was any
         **record,
         "network": _parse(NetworkSpec, record.get("network"), "network."),
         "input": _parse(InputSpec, record.get("input"), "input."),

@@ -39,6 +39,7 @@ class RunRecord:
         crop_zyx_vox: voxels of its samples.
         provenance: provenance.json; empty where the run was interrupted before.
         report: report.json; empty likewise.
+        calibration: what the card says of the calibration that was fitted to this checkpoint, or None.
     """
 
     name: str
@@ -47,6 +48,7 @@ class RunRecord:
     crop_zyx_vox: tuple[int, int, int]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Mapping[str, Any] | None = None
 
 
 def card_of_run(run: RunRecord, net: nn.Module, *, name: str) -> NetworkCard:
@@ -85,6 +87,7 @@ def card_of_run(run: RunRecord, net: nn.Module, *, name: str) -> NetworkCard:
             **_fine_tuning(run.provenance),
             "exported_checkpoint": run.checkpoint,
         },
+        calibration=None if run.calibration is None else dict(run.calibration),
         # The report is of the checkpoint that scored; another one's numbers are not known.
         metrics=headline(run.report) if scored_checkpoint(run) == run.checkpoint else {},
         software={"lungdet": lungdet.__version__, "torch": str(torch.__version__)},

@@ -1,4 +1,6 @@
-"""Whether probabilities mean what they say: expected calibration error, Brier score, reliability curve."""
+"""Whether probabilities mean what they say: reliability curve, expected calibration error, Brier score, log loss,
+calibration slope and intercept.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lungdet.errors import ConfigError, ShapeError, TableError
+from lungdet.metrics.logistic import fit_line, fit_shift
 
 Binning = Literal["width", "mass"]
 FloatVector = npt.NDArray[np.float64]
@@ -108,6 +111,65 @@ def brier_score(probability: npt.ArrayLike, label: npt.ArrayLike) -> float:
     return float(np.mean((p - y) ** 2)) if p.size else math.nan
 
 
+def negative_log_likelihood(logit: npt.ArrayLike, label: npt.ArrayLike) -> float:
+    """Mean of -log of the probability that the true class was given (log loss, cross-entropy; natural logarithm).
+
+    Args:
+        logit: float [N], finite, of the positive class: a probability would have rounded to 0 or 1 near the ends.
+        label: {0, 1} [N].
+
+    Returns:
+        >= 0, 0 is perfect, 0.693 is what "always one half" gets; NaN without rows.
+
+    Raises:
+        ShapeError: vectors of different lengths.
+        TableError: a logit that is not finite or a label other than 0 and 1; names the row.
+    """
+    z, y = _checked_logit(logit, label)
+    return float(np.mean(np.logaddexp(0.0, z) - y * z)) if z.size else math.nan
+
+
+def calibration_slope(logit: npt.ArrayLike, label: npt.ArrayLike) -> float:
+    """Slope of the logistic regression of the label on the logit (and a free intercept).
+
+    Arguments and errors are those of `negative_log_likelihood`.
+
+    Returns:
+        1 when calibrated; below 1 probabilities are too extreme (overfitting), above 1 not extreme enough, below 0 the
+        ranking is turned round. NaN where it does not exist: one class only, or a threshold separates the classes.
+
+    References:
+        Cox (1958), Biometrika 45:562-565, doi:10.1093/biomet/45.3-4.562;
+        Van Calster et al. (2019), BMC Medicine 17:230, doi:10.1186/s12916-019-1466-7.
+    """
+    z, y = _checked_logit(logit, label)
+    return float(fit_line(z, y, np.ones_like(y))[0])
+
+
+def calibration_intercept(logit: npt.ArrayLike, label: npt.ArrayLike) -> float:
+    """Calibration in the large: the intercept of the logistic regression of the label with the logit as offset.
+
+    Arguments, errors and references are those of `calibration_slope`.
+
+    Returns:
+        0 when the mean probability is the prevalence, negative when probabilities are too high: the shift of all logits
+        that would repair it. NaN with one class only.
+    """
+    z, y = _checked_logit(logit, label)
+    return float(fit_shift(z, y, np.ones_like(y)))
+
+
+def _checked_logit(logit: npt.ArrayLike, label: npt.ArrayLike) -> tuple[FloatVector, FloatVector]:
+    z, y = np.asarray(logit, dtype=np.float64), np.asarray(label, dtype=np.float64)
+    if z.ndim != 1 or z.shape != y.shape:
+        raise ShapeError(f"logit and label must be equally long vectors, got shapes {z.shape} and {y.shape}")
+    if not np.isfinite(z).all():
+        row = int(np.argmin(np.isfinite(z)))
+        raise TableError(f"logit must be finite, row {row} has {z[row]}")
+    _require_labels(y)
+    return z, y
+
+
 def _checked(probability: npt.ArrayLike, label: npt.ArrayLike) -> tuple[FloatVector, FloatVector]:
     p, y = np.asarray(probability, dtype=np.float64), np.asarray(label, dtype=np.float64)
     if p.ndim != 1 or p.shape != y.shape:
@@ -116,7 +178,11 @@ def _checked(probability: npt.ArrayLike, label: npt.ArrayLike) -> tuple[FloatVec
     if outside.any():
         row = int(np.flatnonzero(outside)[0])
         raise TableError(f"probability must be in [0, 1], row {row} has {p[row]}; logits go through a sigmoid first")
-    if not np.isin(y, (0.0, 1.0)).all():
-        row = int(np.flatnonzero(~np.isin(y, (0.0, 1.0)))[0])
-        raise TableError(f"label must be 0 or 1, row {row} has {y[row]:g}")
+    _require_labels(y)
     return p, y
+
+
+def _require_labels(label: FloatVector) -> None:
+    if not np.isin(label, (0.0, 1.0)).all():
+        row = int(np.flatnonzero(~np.isin(label, (0.0, 1.0)))[0])
+        raise TableError(f"label must be 0 or 1, row {row} has {label[row]:g}")

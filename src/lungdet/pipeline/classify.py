@@ -12,6 +12,7 @@ from torch import nn
 
 from lungdet.errors import ConfigError, RunError
 from lungdet.io.scan import Scan
+from lungdet.pipeline.calibrated import kind_of
 from lungdet.pipeline.crops import CropInput, apply_window, crop_batches
 from lungdet.pipeline.inference import (
     Mean,
@@ -32,7 +33,8 @@ class CandidateClassifier:
 
     Args:
         nets: float32 [B, 1, D, H, W] -> [B, 2] (softmax pair, class 1 is the finding) or [B, 1] (one logit). They are
-            put into evaluation mode and run where their weights lie.
+            put into evaluation mode and run where their weights lie. A `CalibratedNetwork` makes probabilities that can
+            be read as chances.
         contract: the crop that all of them were trained on.
         flips: views to average over, as names of mirrored axes: `("", "x", "y", "yx")`.
         mean: average logits or probabilities over views and networks.
@@ -73,7 +75,7 @@ class CandidateClassifier:
     def describe(self) -> dict[str, Any]:
         """The settings, ready for JSON."""
         return {
-            "nets": [type(net).__name__ for net in self.nets],
+            "nets": [kind_of(net) for net in self.nets],
             "crop_zyx_vox": list(self.contract.shape_zyx),
             "spacing_zyx_mm": _listed(self.contract.spacing_zyx_mm),
             "window_hu": list(self.contract.window_hu),

@@ -24,8 +24,8 @@ class Recipe:
         malignancy: malignant or benign, asked for every candidate that is reported; None leaves it out.
         suppression_mm: of candidates nearer to each other than this the most probable stays.
         patient_rule: how the findings make one number.
-        nodule_threshold: probability from which a candidate counts as a nodule in the patient's answer; the table
-            keeps all.
+        nodule_threshold: probability (calibrated where the classifier is) from which a candidate counts as a nodule in
+            the patient's answer; the table keeps all.
 
     Raises:
         ConfigError: a length that is negative or not finite, a threshold outside [0, 1], an unknown rule.

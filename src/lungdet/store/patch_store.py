@@ -15,6 +15,7 @@ import numpy.typing as npt
 from lungdet.errors import ConfigError, StoreError
 from lungdet.geometry import Geometry
 from lungdet.io.patch_folder import PatchFolder, open_cube
+from lungdet.store.pixel_hash import FILE_NAME, RememberedHashes, pixel_hash
 from lungdet.store.reader import CtStore
 from lungdet.store.schema import StoreSpec
 from lungdet.store.shard import ArrayReader
@@ -81,6 +82,24 @@ class PatchStore(CtStore):
     def content_hash(self, series_uid: str) -> str:
         """SHA-256 of the cube in HU."""
         return hashlib.sha256(self.volume(series_uid).tobytes()).hexdigest()
+
+    def pixel_hashes(self, series_uids: Sequence[str]) -> dict[str, str]:
+        """Name -> pixel hash of the cube in HU; computed once and kept in `.lungdet_pixel_hashes.json` in the folder.
+
+        Raises:
+            StoreError: no such cube, or one that is gone or damaged.
+        """
+        for uid in series_uids:
+            self._folder(uid)  # refuses an unknown name
+        settings = {"shape_zyx": self._shape, "unit_range_hu": self._range_hu, "clip_hu": list(self.spec.clip_hu)}
+        remembered = RememberedHashes(self.path / FILE_NAME, settings=settings)
+        try:
+            return remembered.of(
+                {uid: Path(self._files[uid]) for uid in series_uids},
+                lambda uid: pixel_hash(self.content_hash(uid), self._shape),
+            )
+        except OSError as error:
+            raise StoreError(f"{self.path}: a cube is gone since the folder was read ({error})") from error
 
     def lung_mask(self, series_uid: str) -> npt.NDArray[np.uint8]:
         """Refused.

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from lungdet.errors import StoreError
 from lungdet.geometry import Geometry, world_to_index_each
 from lungdet.store.marker import check_marker, read_marker
+from lungdet.store.pixel_hash import pixel_hash
 from lungdet.store.read_ahead import DiskWatch
 from lungdet.store.schema import StoreSpec
 from lungdet.store.shard import ArrayReader, ShardReader
@@ -113,8 +114,17 @@ class CtStore:
         return self._record(series_uid).source_geometry
 
     def content_hash(self, series_uid: str) -> str:
-        """SHA-256 of the stored HU, for finding the same scan under two names."""
+        """SHA-256 of the stored HU, as a key of what is made from them."""
         return self._record(series_uid).content_hash
+
+    def pixel_hashes(self, series_uids: Sequence[str]) -> dict[str, str]:
+        """Series UID -> pixel hash, for finding the same scan under two names; read from metadata, no voxel is.
+
+        Raises:
+            StoreError: no such series.
+        """
+        records = {uid: self._record(uid) for uid in series_uids}
+        return {uid: pixel_hash(record.content_hash, record.geometry.shape_zyx) for uid, record in records.items()}
 
     def volume(self, series_uid: str) -> npt.NDArray[np.int16]:
         """The whole volume: int16 [D, H, W], HU."""

@@ -41,6 +41,7 @@ class CandidateClassification(EpochTask):
     """
 
     shown: ClassVar[tuple[str, ...]] = ("train/loss", "val/loss", "val/auroc")
+    takes_features = False
     train_metrics: _EpochMetrics
     val_metrics: _EpochMetrics
 
@@ -79,6 +80,15 @@ class CandidateClassification(EpochTask):
             problems.append(f"the model classifies, the data has targets '{spec.target}'; choose another model")
         if tuple(spec.classes) != self.class_names:
             problems.append(f"the data has classes {list(spec.classes)}, the model {list(self.class_names)}")
+        if spec.has_features and not self.takes_features:
+            problems.append(
+                "the data gives clinical features, the model takes none; type data.clinical=null or "
+                "model=malignancy_clinical"
+            )
+        if self.takes_features and not spec.has_features:
+            problems.append(
+                "the model fuses clinical features, the data gives none; type data/clinical=table, or model=malignancy"
+            )
         if spec.layout != "volume":
             return [*problems, f"the model takes volumes, the data gives samples of layout '{spec.layout}'"]
         try:
@@ -102,6 +112,11 @@ class CandidateClassification(EpochTask):
             datamodule = getattr(self.trainer, "datamodule", None)
             fit_class_counts(getattr(datamodule, "train_class_counts", ()))
 
+    def outputs_of(self, batch: ClassBatch) -> Tensor:
+        """What the network answers to a batch: float32 [B, 2] or [B, 1]."""
+        outputs: Tensor = self(batch["image"])
+        return outputs
+
     def training_step(self, batch: ClassBatch, batch_idx: int) -> Tensor:
         """Mean loss of a batch, float32 scalar. Nothing here waits for the device."""
         loss = self._observe(batch, self.train_metrics, None)
@@ -114,10 +129,10 @@ class CandidateClassification(EpochTask):
 
     def predict_step(self, batch: ClassBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Give `index` int64 [B] and `logit` float32 [B] of the positive class; probability = sigmoid(logit)."""
-        return {"index": batch["index"], "logit": binary_logit(self(batch["image"]))}
+        return {"index": batch["index"], "logit": binary_logit(self.outputs_of(batch))}
 
     def _observe(self, batch: ClassBatch, metrics: _EpochMetrics, index: Tensor | None) -> Tensor:
-        outputs = self(batch["image"])
+        outputs = self.outputs_of(batch)
         loss: Tensor = self.loss(outputs, batch["label"])
         metrics.update(loss, binary_logit(outputs), label=batch["label"], index=index)
         return loss.mean()

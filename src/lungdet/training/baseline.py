@@ -6,6 +6,7 @@ Candidates: mean HU and size, both measured in the crop. Nodules, whose diameter
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -30,16 +31,17 @@ def baseline_name(records: pd.DataFrame) -> str:
     return DIAMETER_ALONE if _all_have_a_diameter(records) else MEAN_HU_AND_SIZE
 
 
-def baseline_logits(datamodule: CtDataModule, *, seed: int) -> pd.Series:
-    """Logits of the baseline for the validation and test rows.
+def baseline_logits(datamodule: CtDataModule, *, seed: int, partitions: Sequence[str] = ("val", "test")) -> pd.Series:
+    """Logits of the baseline for the rows of some partitions.
 
     Args:
         datamodule: after setup; its training rows are what the regression is fitted on. Where every row has a diameter,
             that is the only feature; the regression turns it into a probability and leaves its ranking as it is.
         seed: which training negatives are taken where there are more than 20,000.
+        partitions: whose rows are scored.
 
     Returns:
-        float32 Series, indexed like `datamodule.records`; NaN for training rows.
+        float32 Series, indexed like `datamodule.records`; NaN for the other rows.
     """
     records = datamodule.records
     train = np.flatnonzero(records["partition"] == "train")
@@ -48,7 +50,7 @@ def baseline_logits(datamodule: CtDataModule, *, seed: int) -> pd.Series:
     if len(negatives) > MAX_TRAIN_NEGATIVES:
         kept = np.random.default_rng(seed).choice(negatives, MAX_TRAIN_NEGATIVES, replace=False)
         train = np.sort(np.concatenate([train[label[train] == 1], kept]))
-    scored = np.flatnonzero(records["partition"] != "train")
+    scored = np.flatnonzero(records["partition"].isin(list(partitions)))
     features_of = _diameters if _all_have_a_diameter(records) else _measured
     model = fit_baseline(features_of(datamodule, train), label[train])
     logits = np.full(len(records), np.nan, np.float32)

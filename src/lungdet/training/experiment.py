@@ -18,8 +18,11 @@ from lungdet.errors import RunError
 from lungdet.evaluation.predictions import write_predictions
 from lungdet.training.baseline import baseline_logits, baseline_name
 from lungdet.training.callbacks import PredictionCollector
+from lungdet.training.curriculum import prepare_curriculum
+from lungdet.training.environment import describe_environment
+from lungdet.training.leak_audit import leak_audit
 from lungdet.training.pretraining import held_out_but_seen
-from lungdet.training.run_directory import RunDirectory, describe_environment
+from lungdet.training.run_directory import RunDirectory
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ class Experiment:
         """Train, from the start or on from a checkpoint (`weights_only`: a checkpoint cannot run code)."""
         if self.trainer.is_global_zero:
             self.run.path.mkdir(parents=True, exist_ok=True)
+        prepare_curriculum(self.datamodule)
         self.trainer.fit(self.task, datamodule=self.datamodule, ckpt_path=ckpt_path, weights_only=True)
         if self.trainer.interrupted:
             raise KeyboardInterrupt
@@ -87,11 +91,16 @@ class Experiment:
         logit = baseline_logits(self.datamodule, seed=self.seed)
         rows = self.datamodule.records.loc[logit.notna()]
         write_predictions(self._table(rows, {"logit": logit[logit.notna()].to_numpy()}), self.run.baseline)
+        clinical = self.datamodule.clinical_features
+        if clinical is not None and "image_logit" in predictions:
+            from lungdet.training.clinical_baselines import write_clinical_baselines
+
+            write_clinical_baselines(predictions, clinical, records=self.datamodule.records, run=self.run)
 
     def write_provenance(self, *, checkpoint: Path, cfg_seed: int) -> None:
-        """Write split.json and provenance.json."""
+        """Write split.json, provenance.json and audit.json."""
         split = self.datamodule.split_result
-        self.run.split.write_text(split.to_json())
+        self.run.write_text(self.run.split, split.to_json())
         monitor = getattr(self.trainer.checkpoint_callback, "monitor", None)
         record: dict[str, Any] = {
             **describe_environment(),
@@ -105,6 +114,7 @@ class Experiment:
             "checkpoint_chosen_by": f"best {monitor}" if checkpoint.stem.startswith("best") else checkpoint.stem,
             "checkpoint_chosen_on": "val",
             "epochs_trained": self.trainer.current_epoch,
+            "best_score": self._best_score,
             "classes": list(self.datamodule.classes),
         }
         origin = {
@@ -112,6 +122,7 @@ class Experiment:
             "label_rule": getattr(self.datamodule.samples, "label_rule", None),
             "initial_weights": getattr(self.task, "init_from", None),
             "frozen": list(getattr(self.task, "frozen", ())),
+            "clinical": self.datamodule.clinical_summary,
         }
         record |= {name: value for name, value in origin.items() if value}
         if "initial_weights" in record:
@@ -120,6 +131,12 @@ class Experiment:
             before = self.run.read_provenance().get("seen_by_initial_weights")
             record["seen_by_initial_weights"] = before if seen is None else seen
         self.run.write_json(self.run.provenance, record)
+        self.run.write_json(self.run.audit, leak_audit(self.datamodule))
+
+    @property
+    def _best_score(self) -> float | None:
+        score = getattr(self.trainer.checkpoint_callback, "best_model_score", None)
+        return None if score is None else float(score)
 
     def _table(self, records: pd.DataFrame, columns: Mapping[str, npt.NDArray[Any]]) -> pd.DataFrame:
         """Records with the task's answers; arrays of more than one axis become a column of arrays."""

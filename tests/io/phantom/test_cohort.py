@@ -33,7 +33,15 @@ def test_layout(written: tuple[Path, CohortSummary, list[tuple[int, int]]]) -> N
     assert sorted(p.name for p in root.iterdir()) == sorted(
         [f"subset{i}" for i in range(10)]
         + ["annotations.csv", "annotations_excluded.csv", "annotations_with_malignancy.csv", "candidate_kinds_V2.csv"]
-        + ["candidates.csv", "candidates_V2.csv", "masks", "nodule_truth.csv", "phantom.json", "series.csv"]
+        + [
+            "candidates.csv",
+            "candidates_V2.csv",
+            "clinical.csv",
+            "masks",
+            "nodule_truth.csv",
+            "phantom.json",
+            "series.csv",
+        ]
         + ["seriesuids.csv", "truth"]
     )
     assert calls == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
@@ -105,8 +113,11 @@ def test_a_stopped_run_is_finished_and_complete_scans_are_left_alone(
     assert (summary.written, summary.skipped) == (3, 1)
     assert untouched.stat().st_mtime_ns == before
     assert bytes_of(tmp_path) == bytes_of(root)
+    # As in a cohort that was written before there was such a table.
+    (tmp_path / "clinical.csv").unlink()
     again = write_cohort(tmp_path, SPEC, workers=2)
     assert (again.written, again.skipped) == (0, 4)
+    assert bytes_of(tmp_path) == bytes_of(root)
 
 
 def test_a_failing_scan_ends_the_run_with_its_error(tmp_path: Path) -> None:

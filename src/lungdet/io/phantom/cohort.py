@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lungdet.errors import ConfigError, StoreError
+from lungdet.io.phantom.clinical import write_clinical
 from lungdet.io.phantom.plan import N_SUBSETS, ScanPlan, plan_cohort
 from lungdet.io.phantom.scan import PhantomScan, make_scan
 from lungdet.io.phantom.spec import GENERATOR_VERSION, PhantomSpec
@@ -71,8 +72,8 @@ def write_cohort(
 
     Scans that are complete are kept, so a call that was interrupted is finished by the next one. Besides LUNA16's
     files there are nodule_truth.csv (texture, margin, attachment, true malignancy), candidate_kinds_V2.csv (what each
-    candidate sits on), truth/<seriesuid>.json (all of a scan's truth; it marks the scan as complete) and phantom.json
-    (the spec).
+    candidate sits on), clinical.csv (what a questionnaire would say), truth/<seriesuid>.json (all of a scan's truth; it
+    marks the scan as complete) and phantom.json (the spec).
 
     Args:
         root: folder to write to; absent, empty or holding (part of) the same cohort.
@@ -101,6 +102,7 @@ def write_cohort(
         report(skipped + number, len(plans))
     truths = [json.loads(_truth_path(root, plan.series_uid).read_text()) for plan in plans]
     write_tables(root, truths)
+    write_clinical(root, spec, plans, truths=truths)
     nodules = [nodule for truth in truths for nodule in truth["annotations"]]
     marks = [mark for truth in truths for mark in truth["candidates_v2"]]
     return CohortSummary(

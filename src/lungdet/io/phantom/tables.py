@@ -24,19 +24,19 @@ def write_tables(root: Path, truths: Sequence[dict[str, Any]]) -> None:
     """
     truths = sorted(truths, key=lambda truth: truth["series_uid"])
     # No header, as in the official file.
-    _write(root / "seriesuids.csv", None, ([truth["series_uid"]] for truth in truths))
-    _write(
+    write_csv(root / "seriesuids.csv", None, ([truth["series_uid"]] for truth in truths))
+    write_csv(
         root / "series.csv",
         ("seriesuid", "subset", "patient_id"),
         ([truth["series_uid"], truth["subset"], truth["patient_id"]] for truth in truths),
     )
     nodules = [(truth["series_uid"], nodule) for truth in truths for nodule in truth["annotations"]]
-    _write(
+    write_csv(
         root / "annotations.csv",
         (*_POINT, "diameter_mm"),
         ([uid, *nodule["center"], nodule["diameter_mm"]] for uid, nodule in nodules),
     )
-    _write(
+    write_csv(
         root / "annotations_with_malignancy.csv",
         (*_POINT, "diameter_mm", "mal_bool", "mal_details", *_BOX, "len_mal_details"),
         (
@@ -47,12 +47,12 @@ def write_tables(root: Path, truths: Sequence[dict[str, Any]]) -> None:
             for uid, nodule in nodules
         ),
     )
-    _write(
+    write_csv(
         root / "nodule_truth.csv",
         (*_POINT, "diameter_mm", *_TRUTH),
         ([uid, *nodule["center"], nodule["diameter_mm"], *(nodule[k] for k in _TRUTH)] for uid, nodule in nodules),
     )
-    _write(
+    write_csv(
         root / "annotations_excluded.csv",
         (*_POINT, "diameter_mm"),
         (
@@ -63,16 +63,17 @@ def write_tables(root: Path, truths: Sequence[dict[str, Any]]) -> None:
     )
     for name, key in (("candidates.csv", "candidates_v1"), ("candidates_V2.csv", "candidates_v2")):
         marks = [(truth["series_uid"], mark) for truth in truths for mark in truth[key]]
-        _write(
+        write_csv(
             root / name,
             (*_POINT, "class"),
             ([uid, *mark["center"], int(mark["nodule"] >= 0)] for uid, mark in marks),
         )
     kinds = [mark["kind"] for truth in truths for mark in truth["candidates_v2"]]
-    _write(root / "candidate_kinds_V2.csv", ("candidate_id", "kind"), enumerate(kinds))
+    write_csv(root / "candidate_kinds_V2.csv", ("candidate_id", "kind"), enumerate(kinds))
 
 
-def _write(path: Path, header: Sequence[str] | None, rows: Iterable[Sequence[Any]]) -> None:
+def write_csv(path: Path, header: Sequence[str] | None, rows: Iterable[Sequence[Any]]) -> None:
+    """Writes one table atomically, lines ending in LF."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if header is not None:

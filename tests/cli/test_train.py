@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from lungdet.cli.train import build_loggers, main, propose_bf16, resume_checkpoint, resume_in_place
+from lungdet.cli.resume import resume_checkpoint, resume_in_place
+from lungdet.cli.train import build_loggers, main, propose_bf16
 from lungdet.errors import RunError
 from lungdet.training.run_directory import RunDirectory
 

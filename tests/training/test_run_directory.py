@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import pytest
 
 from lungdet.errors import RunError
-from lungdet.training import run_directory
-from lungdet.training.run_directory import RunDirectory, describe_environment, find_run
+from lungdet.training.run_directory import RunDirectory, find_run
 
 
 def make_run(folder: Path, *files: str, age: int = 0) -> Path:
@@ -65,19 +63,3 @@ def test_json_is_written_whole_and_read_back(tmp_path: Path) -> None:
     run.write_json(run.provenance, {"b": 1, "a": [1, 2]})
     assert run.read_provenance() == {"a": [1, 2], "b": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["provenance.json"]
-
-
-def test_environment_names_code_packages_and_hardware() -> None:
-    record = describe_environment()
-    assert record["packages"]["torch"]
-    assert record["hardware"]["cpu_count"] == os.cpu_count()
-    json.dumps(record)
-
-
-def test_outside_a_checkout_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lungdet.__file__", str(tmp_path / "site-packages" / "lungdet" / "__init__.py"))
-    assert describe_environment()["git_commit"] is None
-
-
-def test_an_unknown_package_has_no_version() -> None:
-    assert run_directory._version("surely-not-installed") is None

@@ -24,7 +24,8 @@ def run(cfg: DictConfig) -> None:
     from lungdet.config import check_config
     from lungdet.config.build import build
     from lungdet.nets.book_weights import load_book_classifier
-    from lungdet.training.run_directory import RunDirectory, describe_environment
+    from lungdet.training.environment import describe_environment
+    from lungdet.training.run_directory import RunDirectory
 
     cfg = with_absolute_paths(cfg)
     check_config(cfg, root="import_weights")

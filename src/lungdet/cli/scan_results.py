@@ -200,7 +200,7 @@ class ResultFolder:
 @functools.cache
 def _versions() -> dict[str, str]:
     """Of the software that searches; asked once, not for every scan."""
-    from lungdet.training.run_directory import describe_environment
+    from lungdet.training.environment import describe_environment
 
     environment = describe_environment()
     versions = {"lungdet": environment["lungdet"], "torch": environment["packages"]["torch"]}

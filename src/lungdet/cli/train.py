@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,41 +21,90 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig) -> float:
-    """Check, build, fit, predict, evaluate.
+    """Check, build, fit, predict, evaluate; in a multirun with several devices, in a process of its own.
 
     Returns:
         The best value of the monitored metric, which a sweeper may optimise.
     """
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
-    from lungdet.cli.eval import evaluate_run
-    from lungdet.cli.initial_weights import with_initial_weights
-    from lungdet.config import check_config
     from lungdet.training.run_directory import RunDirectory
 
-    cfg = with_absolute_paths(cfg)
-    run_directory = RunDirectory(Path(HydraConfig.get().runtime.output_dir).resolve())
+    hydra = HydraConfig.get()
+    run_directory = RunDirectory(Path(hydra.runtime.output_dir).resolve())
+    if hydra.mode == RunMode.MULTIRUN and needs_several_processes(cfg):
+        from lungdet.cli.train_process import train_as_job
+
+        cwd = Path(hydra.runtime.cwd)
+        train_as_job(list(hydra.overrides.task), list(hydra.overrides.hydra), run_directory.path, cwd=cwd)
+        return run_directory.best_score
+    return train(with_absolute_paths(cfg), run_directory, typed=list(hydra.overrides.task))
+
+
+def train(cfg: DictConfig, run_directory: RunDirectory, *, typed: list[str]) -> float:
+    """One run from configuration to report, in this process (and those that Lightning starts beside it).
+
+    Args:
+        cfg: composed, with absolute paths.
+        run_directory: where it goes.
+        typed: the overrides that were typed, for the record.
+
+    Returns:
+        The best value of the monitored metric.
+    """
+    from lungdet.cli.eval import evaluate_run
+    from lungdet.cli.initial_weights import with_initial_weights
+    from lungdet.cli.resume import refuse_another_run, resume_checkpoint
+    from lungdet.config import check_config
+    from lungdet.training.environment import write_environment
+
+    if cfg.ckpt_path == "auto" and run_directory.config.is_file():
+        cfg = with_initial_weights(cfg, resumed=run_directory.checkpoints / "last.ckpt")
+        refuse_another_run(cfg, run_directory)
+        if run_directory.is_finished:
+            log.info("finished before: %s", run_directory.path)
+            return run_directory.best_score
     resumed = resume_checkpoint(cfg, run_directory)
     cfg = with_initial_weights(cfg, resumed=resumed)
     check_config(cfg, root="train")
     propose_bf16(cfg)
     experiment = build_experiment(cfg, run_directory)
     if experiment.trainer.is_global_zero:
-        OmegaConf.save(cfg, run_directory.config)
-        run_directory.overrides.write_text("\n".join(HydraConfig.get().overrides.task) + "\n")
+        run_directory.path.mkdir(parents=True, exist_ok=True)
+        run_directory.write_text(run_directory.config, OmegaConf.to_yaml(cfg))
+        run_directory.write_text(run_directory.overrides, "\n".join(typed) + "\n")
+        write_environment(run_directory)
     experiment.fit(resumed)
-    checkpoint_callback = experiment.trainer.checkpoint_callback
-    chosen = getattr(checkpoint_callback, "best_model_path", "") or getattr(checkpoint_callback, "last_model_path", "")
-    if not chosen:
-        raise ConfigError(["callbacks.checkpoint: null leaves no checkpoint to predict with"])
-    checkpoint = Path(chosen)
+    checkpoint = chosen_checkpoint(experiment)
     predictions = experiment.predict(checkpoint)
     if experiment.trainer.is_global_zero:
         experiment.write_predictions(predictions)
         experiment.write_provenance(checkpoint=checkpoint, cfg_seed=cfg.seed)
         evaluate_run(run_directory, cfg.evaluation, datamodule=experiment.datamodule)
-    score = getattr(checkpoint_callback, "best_model_score", None)
-    return float(score) if score is not None else float("nan")
+    return run_directory.best_score
+
+
+def chosen_checkpoint(experiment: Experiment) -> Path:
+    """The best checkpoint, or the last where none is chosen.
+
+    Raises:
+        ConfigError: the callbacks keep none.
+    """
+    callback = experiment.trainer.checkpoint_callback
+    chosen = getattr(callback, "best_model_path", "") or getattr(callback, "last_model_path", "")
+    if not chosen:
+        raise ConfigError(["callbacks.checkpoint: null leaves no checkpoint to predict with"])
+    return Path(chosen)
+
+
+def needs_several_processes(cfg: DictConfig) -> bool:
+    """Whether Lightning would start further processes by repeating the command line."""
+    from pytorch_lightning.plugins.environments import SLURMEnvironment
+
+    # Under SLURM with a task a device, every process of the job is there already.
+    there_already = SLURMEnvironment.detect() and int(os.environ.get("SLURM_NTASKS", "1")) > 1
+    return cfg.trainer.get("devices", 1) not in (1, "1", "auto") and not there_already
 
 
 def build_experiment(cfg: DictConfig, run: RunDirectory) -> Experiment:
@@ -96,46 +146,6 @@ def build_loggers(nodes: DictConfig, folder: Path) -> list[Any]:
     return loggers
 
 
-def resume_checkpoint(cfg: DictConfig, run: RunDirectory) -> Path | None:
-    """The file to go on from, or None.
-
-    Raises:
-        RunError: it is asked for and not there.
-    """
-    from lungdet.training.run_directory import find_run
-
-    if cfg.ckpt_path is None:
-        return None
-    if cfg.ckpt_path == "last":
-        return run.checkpoint("last")
-    path = Path(cfg.ckpt_path).expanduser()
-    if path.is_file():
-        return path
-    return find_run(cfg.ckpt_path, Path(cfg.paths.runs)).checkpoint("last")
-
-
-def resume_in_place(arguments: list[str]) -> list[str]:
-    """With `ckpt_path=last`, name the newest run's directory as this run's, so that it goes on where it is.
-
-    Args:
-        arguments: the command line without the program.
-
-    Returns:
-        The same, with `hydra.run.dir=<newest run>` where `ckpt_path=last` is asked for and no directory is named.
-    """
-    from lungdet.training.run_directory import find_run
-
-    named = any(a.startswith("hydra.run.dir=") for a in arguments)
-    sweep = any(a in ("-m", "--multirun") for a in arguments)
-    if "ckpt_path=last" not in arguments or named or sweep:
-        return arguments
-    given = dict(a.split("=", 1) for a in arguments if a.startswith("paths.") and "=" in a)
-    runs = Path(given.get("paths.runs", str(Path(given.get("paths.root", ".")) / "runs")))
-    newest = find_run("latest", runs, holding="checkpoints/last.ckpt")
-    log.info("resuming %s", newest.path)
-    return [*arguments, f"hydra.run.dir={newest.path.resolve()}"]
-
-
 def propose_bf16(cfg: DictConfig) -> None:
     """Say once that this machine computes in bf16 and nobody asked for it."""
     import torch
@@ -150,6 +160,7 @@ def propose_bf16(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Entry point of `lungdet train` and `python train.py`."""
+    from lungdet.cli.resume import resume_in_place
     from lungdet.errors import RunError
 
     try:

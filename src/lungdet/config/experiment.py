@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
-from hydra.types import RunMode
 from omegaconf import DictConfig
 from torch import nn
 
@@ -16,7 +14,8 @@ from lungdet.config.build import build
 from lungdet.config.nodes import near_word
 from lungdet.errors import LungdetError
 
-SPAWN_STRATEGIES = ("ddp_spawn", "ddp_fork", "ddp_notebook", "fsdp_spawn")
+# Endings of the names of Lightning's strategies that train in children of this process.
+IN_CHILD_PROCESSES = ("_spawn", "_fork", "_notebook")
 
 
 def experiment_problems(cfg: DictConfig) -> Iterator[str]:
@@ -35,7 +34,7 @@ def experiment_problems(cfg: DictConfig) -> Iterator[str]:
     if task is not None:
         problems += _monitor_problems(cfg, tuple(task.logged_names))
     problems += hardware_problems(cfg.trainer)
-    problems += _multirun_problems(cfg)
+    problems += _strategy_problems(cfg.trainer)
     yield from problems
 
 
@@ -87,15 +86,10 @@ def hardware_problems(trainer: DictConfig) -> Iterator[str]:
         yield f"trainer.max_epochs: must be at least 1, got {epochs}"
 
 
-def _multirun_problems(cfg: DictConfig) -> Iterator[str]:
-    devices = cfg.trainer.get("devices", 1)
-    several = devices not in (1, "1", "auto") or cfg.trainer.get("num_nodes", 1) != 1
-    if not (HydraConfig.initialized() and several):
-        return
-    hydra = HydraConfig.get()
-    in_one_process = hydra.runtime.choices.get("hydra/launcher") == "basic"
-    if hydra.mode == RunMode.MULTIRUN and in_one_process and cfg.trainer.get("strategy") not in SPAWN_STRATEGIES:
+def _strategy_problems(trainer: DictConfig) -> Iterator[str]:
+    strategy = str(trainer.get("strategy"))
+    if strategy.endswith(IN_CHILD_PROCESSES):
         yield (
-            f"trainer.devices: {devices} devices in a multirun start copies of this whole command. Add "
-            "trainer.strategy=ddp_spawn, or a launcher with a process per job (hydra/launcher=joblib or submitit_slurm)"
+            f"trainer.strategy: with '{strategy}' the predictions would stay in the processes that it starts; use "
+            "trainer.strategy=ddp, which also works inside a sweep (each job gets a process of its own)"
         )

@@ -11,6 +11,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from lungdet.nets.shallow_convolution import guard_shallow_convolutions
+from lungdet.nets.synced_batch_norm import synchronise_batch_norm
 from lungdet.tasks.optimisation import (
     OptimizerFactory,
     SchedulerSpec,
@@ -35,7 +36,9 @@ class EpochTask(pl.LightningModule):
     """A network, its loss, and the wiring around them; subclasses give the steps and the two `EpochMetrics`.
 
     Two runs of N epochs, one of them resumed in between, are equal bit for bit on the CPU: what random layers draw
-    depends on the seed, the epoch, the batch and the process only, and everything else is in the checkpoint.
+    depends on the seed, the epoch, the batch and the process only, and everything else is in the checkpoint. Several
+    processes share the batch and the statistics of batch norms, so they train as one does, up to the order of sums (and
+    up to dropout, which every process draws for itself).
 
     Args:
         net: tensor -> outputs.
@@ -85,9 +88,11 @@ class EpochTask(pl.LightningModule):
         return outputs.float()
 
     def setup(self, stage: str) -> None:
-        """Note the seed and compile; Lightning restores a checkpoint after this."""
+        """Note the seed, join batch norms and compile; Lightning restores a checkpoint after this."""
         if stage == "fit":
             self._seed = torch.initial_seed()
+            if self.trainer.world_size > 1:
+                synchronise_batch_norm(self.net)
         if self.compiled:
             self.net.compile()  # in place: names in the checkpoint stay as they are
 

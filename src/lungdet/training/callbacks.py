@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import shutil
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,8 @@ class RunCheckpoint(ModelCheckpoint):
             save_top_k=1,
             filename="best",
             save_on_train_epoch_end=True,
+            # One name each: a run that was killed between two files must not go on with best-v1.ckpt.
+            enable_version_counter=False,
         )
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -48,11 +52,51 @@ class RunCheckpoint(ModelCheckpoint):
         self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
         super().setup(trainer, pl_module, stage)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what was best so far, also where a run goes on in another directory or has been moved.
+
+        Lightning would forget what there was to beat. The best checkpoint so far is copied: the new directory is whole.
+        """
+        there = state_dict.get("dirpath")
+        if there is not None and self.dirpath is not None and there != self.dirpath:
+            here = str(self.dirpath)
+            best = Path(state_dict["best_model_path"])
+            state_dict = _moved(state_dict, there, here)
+            _copy_missing(best, Path(state_dict["best_model_path"]))
+        super().load_state_dict(state_dict)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save; Lightning renews `last.ckpt` only in epochs that are among the best, a resume needs every one."""
         super().on_train_epoch_end(trainer, pl_module)
         if self.save_last and self._last_global_step_saved != trainer.global_step:
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+
+class RunEarlyStopping(EarlyStopping):
+    """Early stopping that a resumed run remembers: one that had stopped trains no further epoch.
+
+    Args:
+        monitor: a name that the task logs.
+        mode: whether more or less of it is better.
+        patience: epochs without a better value before training stops.
+        min_delta: what counts as better.
+    """
+
+    def __init__(
+        self,
+        *,
+        monitor: str = "val/auroc",
+        mode: Literal["min", "max"] = "max",
+        patience: int = 10,
+        min_delta: float = 0.0,
+    ) -> None:
+        # An epoch whose metric is undefined (one class only) is not a reason to stop.
+        super().__init__(monitor=monitor, mode=mode, patience=patience, min_delta=min_delta, check_finite=False)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop at once where patience had run out before the interruption; Lightning would train one epoch more."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
 
 
 class History(Callback):
@@ -145,3 +189,23 @@ class PredictionCollector(Callback):
             joined = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
             _, first = np.unique(joined["index"], return_index=True)
             self.results[loader] = {name: values[first] for name, values in joined.items()}
+
+
+@rank_zero_only
+def _copy_missing(source: Path, target: Path) -> None:
+    if source.is_file() and not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(".partial")
+        shutil.copyfile(source, partial)
+        partial.replace(target)
+
+
+def _moved(state: dict[str, Any], there: str, here: str) -> dict[str, Any]:
+    """The state of a RunCheckpoint with all its paths in another folder."""
+
+    def move(value: Any) -> Any:
+        if isinstance(value, str):
+            return here + value.removeprefix(there) if value.startswith(there) else value
+        return {move(key): inner for key, inner in value.items()} if isinstance(value, dict) else value
+
+    return {name: move(value) for name, value in state.items()}

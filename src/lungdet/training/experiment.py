@@ -18,8 +18,9 @@ from lungdet.errors import RunError
 from lungdet.evaluation.predictions import write_predictions
 from lungdet.training.baseline import baseline_logits, baseline_name
 from lungdet.training.callbacks import PredictionCollector
+from lungdet.training.environment import describe_environment
 from lungdet.training.pretraining import held_out_but_seen
-from lungdet.training.run_directory import RunDirectory, describe_environment
+from lungdet.training.run_directory import RunDirectory
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class Experiment:
     def write_provenance(self, *, checkpoint: Path, cfg_seed: int) -> None:
         """Write split.json and provenance.json."""
         split = self.datamodule.split_result
-        self.run.split.write_text(split.to_json())
+        self.run.write_text(self.run.split, split.to_json())
         monitor = getattr(self.trainer.checkpoint_callback, "monitor", None)
         record: dict[str, Any] = {
             **describe_environment(),
@@ -105,6 +106,7 @@ class Experiment:
             "checkpoint_chosen_by": f"best {monitor}" if checkpoint.stem.startswith("best") else checkpoint.stem,
             "checkpoint_chosen_on": "val",
             "epochs_trained": self.trainer.current_epoch,
+            "best_score": self._best_score,
             "classes": list(self.datamodule.classes),
         }
         origin = {
@@ -120,6 +122,11 @@ class Experiment:
             before = self.run.read_provenance().get("seen_by_initial_weights")
             record["seen_by_initial_weights"] = before if seen is None else seen
         self.run.write_json(self.run.provenance, record)
+
+    @property
+    def _best_score(self) -> float | None:
+        score = getattr(self.trainer.checkpoint_callback, "best_model_score", None)
+        return None if score is None else float(score)
 
     def _table(self, records: pd.DataFrame, columns: Mapping[str, npt.NDArray[Any]]) -> pd.DataFrame:
         """Records with the task's answers; arrays of more than one axis become a column of arrays."""

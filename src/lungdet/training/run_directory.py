@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import json
-import os
-import platform
-import subprocess
+import math
 from pathlib import Path
 from typing import Any
 
-import lungdet
 from lungdet.errors import RunError
-
-PACKAGES = (
-    "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "monai", "zarr", "numcodecs", "numpy",
-    "scipy", "scikit-learn", "pandas", "pyarrow", "SimpleITK",
-)  # fmt: skip
 
 
 class RunDirectory:
@@ -25,6 +15,8 @@ class RunDirectory:
 
     config.yaml          the resolved configuration, paths absolute
     overrides.txt        what was typed
+    environment.txt      every installed package with its version, as pip takes it
+    changes.diff         what the code differed in from its commit; missing where it did not
     split.json           patients of each partition, with the hash
     provenance.json      code, packages, hardware, seed, split hash, store fingerprint
     history.csv          one row an epoch: every logged metric, samples seen, wall time
@@ -41,6 +33,8 @@ class RunDirectory:
         self.path = path
         self.config = path / "config.yaml"
         self.overrides = path / "overrides.txt"
+        self.environment = path / "environment.txt"
+        self.changes = path / "changes.diff"
         self.split = path / "split.json"
         self.provenance = path / "provenance.json"
         self.history = path / "history.csv"
@@ -52,6 +46,17 @@ class RunDirectory:
         self.calibration = path / "calibration.json"
         self.report = path / "report.json"
         self.report_html = path / "report.html"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run came to its end: the report is what it writes last."""
+        return self.report_html.is_file() and self.predictions.is_file() and self.provenance.is_file()
+
+    @property
+    def best_score(self) -> float:
+        """Best value of the monitored metric; NaN where none is known."""
+        score = self.read_provenance().get("best_score")
+        return math.nan if score is None else float(score)
 
     def checkpoint(self, which: str) -> Path:
         """`best`, `last` or a file name in checkpoints/, or a path.
@@ -73,9 +78,13 @@ class RunDirectory:
         return record
 
     def write_json(self, path: Path, record: Any) -> None:
-        """Write atomically: a reader never sees half a file."""
+        """Write a record; see `write_text`."""
+        self.write_text(path, json.dumps(record, indent=2, sort_keys=True) + "\n")
+
+    def write_text(self, path: Path, text: str) -> None:
+        """Write atomically: a reader, or a run that is killed, never sees half a file."""
         partial = path.with_suffix(path.suffix + ".partial")
-        partial.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+        partial.write_text(text)
         partial.replace(path)
 
 
@@ -103,47 +112,3 @@ def find_run(run: str, runs: Path, *, holding: str = "config.yaml") -> RunDirect
             return RunDirectory(path.resolve())
     near = sorted(p.name for p in runs.glob("*") if p.is_dir())[-5:]
     raise RunError(f"no run '{run}'; the newest below {runs}: {', '.join(near) or 'none'}; or run=latest")
-
-
-def describe_environment() -> dict[str, Any]:
-    """Code version, packages and hardware, for provenance.json."""
-    return {
-        "lungdet": lungdet.__version__,
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_changes_hash": _changes_hash(),
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
-        "hardware": {"machine": platform.machine(), "cpu_count": os.cpu_count(), "system": platform.system()},
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _git(*arguments: str) -> str | None:
-    """Output of git for the checkout that this source lies in; None for an installed wheel or without git."""
-    checkout = Path(lungdet.__file__).resolve().parents[2]
-    if not (checkout / ".git").exists():
-        return None
-    try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=checkout,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
-def _changes_hash() -> str | None:
-    """A short hash of the uncommitted changes; None when there are none."""
-    changes = _git("diff", "HEAD")
-    return hashlib.sha256(changes.encode()).hexdigest()[:12] if changes else None

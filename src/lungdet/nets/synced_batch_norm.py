@@ -1,0 +1,61 @@
+"""Batch norm over the samples of all training processes, so that one and two processes with the same global batch agree.
+
+Without it each process normalises with the statistics of its own share. PyTorch's SyncBatchNorm does this on GPUs only; this
+one works wherever torch.distributed does, gloo on CPUs included.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+import torch.distributed.nn.functional as dist_nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class SyncedBatchNorm(_BatchNorm):
+    """Batch norm of any number of spatial axes; in training its statistics are those of all processes together.
+
+    In evaluation, and with one process, it is the batch norm of PyTorch, to the last bit. `synchronise_batch_norm` makes it.
+    """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.ndim < 2:
+            raise ValueError(f"batch norm needs [B, C, ...], got {input.ndim} axes")
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Float [B, C, ...] -> the same shape and dtype."""
+        shared = self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        if not shared:
+            return super().forward(input)
+        self._check_input_dim(input)
+        axes = [axis for axis in range(input.ndim) if axis != 1]
+        values = input.float()
+        count = torch.full((1,), values.numel() / values.shape[1], device=values.device)
+        n, total = dist_nn.all_reduce(torch.cat([count, values.sum(axes)])).split([1, values.shape[1]])
+        mean = total / n
+        shape = [1, -1] + [1] * (input.ndim - 2)
+        centred = values - mean.view(shape)
+        variance = dist_nn.all_reduce(centred.square().sum(axes)) / n
+        self._track(mean.detach(), variance.detach() * (n / (n - 1)))
+        out = centred * torch.rsqrt(variance + self.eps).view(shape)
+        if self.weight is not None:
+            out = out * self.weight.view(shape) + self.bias.view(shape)
+        return out.to(input.dtype)
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, unbiased_variance: Tensor) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked.add_(1)
+        share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
+        self.running_var.lerp_(unbiased_variance.to(self.running_var.dtype), share)
+
+
+def synchronise_batch_norm(net: nn.Module) -> None:
+    """Let every batch norm of a network be synchronised, in place; names, parameters and buffers stay as they are."""
+    for module in net.modules():
+        if isinstance(module, _BatchNorm):
+            # The layer stays the same object: whoever holds it (a list of frozen layers) goes on holding it.
+            module.__class__ = SyncedBatchNorm

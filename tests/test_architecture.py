@@ -24,6 +24,7 @@ ALLOWED_ROOMS: dict[str, set[str]] = {
     "tasks": {"nets", "losses", "metrics", "data.sample"},
     "explain": {"nets"},
     "evaluation": {"metrics"},
+    "sweeps": {"evaluation"},
     "pipeline": {"io", "store", "tasks", "nets", "metrics"},
     "outputs": {"io", "pipeline", "evaluation"},
     "exports": {"nets"},

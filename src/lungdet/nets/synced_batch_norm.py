@@ -1,7 +1,7 @@
-"""Batch norm over the samples of all training processes, so that one and two processes with the same global batch agree.
+"""Batch norm over the samples of all training processes, so that one and two of them with the same global batch agree.
 
-Without it each process normalises with the statistics of its own share. PyTorch's SyncBatchNorm does this on GPUs only; this
-one works wherever torch.distributed does, gloo on CPUs included.
+Without it each process normalises with the statistics of its own share. PyTorch's SyncBatchNorm does this on GPUs only;
+this one works wherever torch.distributed does, gloo on CPUs included.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 class SyncedBatchNorm(_BatchNorm):
     """Batch norm of any number of spatial axes; in training its statistics are those of all processes together.
 
-    In evaluation, and with one process, it is the batch norm of PyTorch, to the last bit. `synchronise_batch_norm` makes it.
+    In evaluation, and with one process, it is the batch norm of PyTorch, to the last bit. `synchronise_batch_norm` makes
+    it.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:

@@ -16,8 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 class SyncedBatchNorm(_BatchNorm):
     """Batch norm of any number of spatial axes; in training its statistics are those of all processes together.
 
-    In evaluation, and with one process, it is the batch norm of PyTorch, to the last bit. `synchronise_batch_norm` makes
-    it.
+    In evaluation, and with one process, it is PyTorch's own, to the last bit. `synchronise_batch_norm` makes it.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:

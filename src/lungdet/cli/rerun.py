@@ -38,6 +38,7 @@ def run(cfg: DictConfig) -> None:
     if again.path.resolve() == first.path.resolve():
         raise RunError(f"out: {again.path} is the run itself; give another folder")
     trained = recorded_configuration(first)
+    trained.evaluation = cfg.evaluation
     typed = first.overrides.read_text().split("\n") if first.overrides.is_file() else []
     again.path.mkdir(parents=True, exist_ok=True)
     train(trained, again, typed=[word for word in typed if word])

@@ -78,6 +78,7 @@ class RerunConfig:
     paths: Paths
     run: str
     out: str | None
+    evaluation: Evaluation
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from lungdet.evaluation.estimates import Estimate
 from lungdet.evaluation.style import COLORS, figure_style
-from lungdet.sweeps.table import SweepRun, SweepTable
+from lungdet.sweeps.table import REPLICATED_BY, SweepRun, SweepTable
 
 _MOST_RUNS = 40
 _ROW_INCHES = 0.27
@@ -34,23 +34,25 @@ def runs_figure(table: SweepTable) -> Figure:
         axes.set_xlabel(f"{metric_name(table.leading)}, 95 % interval")
         axes.grid(axis="y", visible=False)
         if shown:
-            axes.legend(loc="best")
+            axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderpad=0)
     return figure
 
 
 def settings_figure(table: SweepTable) -> Figure | None:
-    """The monitored metric over each swept setting, a dot a run; None where fewer than two runs have a score.
+    """The monitored metric over each swept setting (not over seeds and folds), a dot a run; None where there is none.
 
     Numbers stand on a number line (logarithmic where they span more than a factor of 20), words in a row.
     """
     runs = [run for run in table.runs if not math.isnan(run.score)]
-    if len(runs) < 2 or not table.swept:
+    swept = [name for name in table.swept if name not in REPLICATED_BY]
+    if len(runs) < 2 or not swept:
         return None
     with figure_style():
-        columns = min(3, len(table.swept))
-        rows = -(-len(table.swept) // columns)
-        figure = Figure(figsize=(2.6 * columns + 0.4, 2.5 * rows), layout="constrained")
-        for place, name in enumerate(table.swept):
+        # Always three columns wide: a page scales every figure to its own width.
+        columns = 3
+        rows = -(-len(swept) // columns)
+        figure = Figure(figsize=(7.4, 2.4 * rows), layout="constrained")
+        for place, name in enumerate(swept):
             axes = figure.add_subplot(rows, columns, place + 1)
             values = [run.settings.get(name, "") for run in runs]
             numbers = _numbers(values)

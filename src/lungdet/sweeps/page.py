@@ -76,9 +76,10 @@ def markdown(table: SweepTable) -> str:
 
 
 def columns(table: SweepTable) -> list[tuple[str, str]]:
-    """(partition, metric) pairs that any run has, validation first."""
+    """(partition, metric) pairs that are shown: the leading one on validation, all on test."""
     found: dict[Any, None] = dict.fromkeys(key for run in table.runs for key in run.estimates)
-    return sorted(found, key=lambda key: (key[0] != "val", list(found).index(key)))
+    shown = [key for key in found if key[0] == "test" or key[1] == table.leading]
+    return sorted(shown, key=lambda key: (key[0] != "val", shown.index(key)))
 
 
 def _score(run: SweepRun) -> str:

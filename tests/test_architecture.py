@@ -25,6 +25,7 @@ ALLOWED_ROOMS: dict[str, set[str]] = {
     "explain": {"nets"},
     "evaluation": {"metrics"},
     "comparison": {"evaluation", "metrics"},
+    "sweeps": {"evaluation"},
     "pipeline": {"io", "store", "tasks", "nets", "metrics"},
     "outputs": {"io", "pipeline", "evaluation"},
     "exports": {"nets"},

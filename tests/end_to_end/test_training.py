@@ -161,19 +161,3 @@ def test_two_devices_train(workplace: Path, lungdet_process: Command, tiny_train
     assert RunDirectory(run).checkpoint("best").exists()
     assert len(history(run)) == 1
     assert len(read_predictions(run / "predictions.parquet")) > 0
-
-
-@pytest.mark.slow
-def test_a_sweep_makes_a_run_for_each_combination(
-    workplace: Path, lungdet: Command, tiny_training: tuple[str, ...]
-) -> None:
-    lungdet(
-        "train",
-        "-m",
-        *tiny_training,
-        "trainer.max_epochs=1",
-        "optim=sgd,adamw",
-        f"hydra.sweep.dir={workplace}/runs/sweep",
-    )
-    for job in ("0", "1"):
-        assert (workplace / "runs" / "sweep" / job / "report.html").exists()

@@ -34,6 +34,8 @@ def launch(root: str, task: Callable[[DictConfig], Any]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from lungdet.cli.sweep_summary import failures as sweep_failures
+    from lungdet.cli.sweep_summary import forget_failure, note_failure
     from lungdet.config.location import conf_folder
 
     # With this, Hydra lets exceptions through instead of printing a shortened trace and leaving with code 1.
@@ -42,14 +44,22 @@ def launch(root: str, task: Callable[[DictConfig], Any]) -> None:
     # argparse takes overrides on one side of a flag only; people type `seed=1,2 -m`, and also `-m seed=1,2`.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     failures: list[Exception] = []
+    sweep_failures.clear()
 
     def call(cfg: DictConfig) -> Any:
         quiet_known_warnings()
+        in_sweep = _sweep_job()
+        if in_sweep is not None:
+            forget_failure(in_sweep)
         try:
             return task(cfg)
         except (LungdetError, HydraException, OmegaConfBaseException) as error:
-            # Kept, not raised: Hydra would announce it in its own words, and a sweep goes on with its other jobs.
-            failures.append(error)
+            # Kept, not raised: Hydra would announce it in its own words, and a sweep goes on with its other jobs, which
+            # may be in other processes: their failures are found in the jobs' folders.
+            if in_sweep is None:
+                failures.append(error)
+            else:
+                note_failure(in_sweep, error, explain(error, root))
             return None
 
     try:
@@ -58,8 +68,17 @@ def launch(root: str, task: Callable[[DictConfig], Any]) -> None:
         failures.append(error)
     except KeyboardInterrupt:
         leave(["interrupted"], code=130)
-    if failures:
-        leave(list(dict.fromkeys(explain(error, root) for error in failures)))
+    if failures or sweep_failures:
+        leave(list(dict.fromkeys([*(explain(error, root) for error in failures), *sweep_failures])))
+
+
+def _sweep_job() -> Path | None:
+    """The folder of the job that runs here, in a multirun."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    hydra = HydraConfig.get()
+    return Path(hydra.runtime.output_dir) if hydra.mode == RunMode.MULTIRUN else None
 
 
 def explain(error: Exception, root: str) -> str:

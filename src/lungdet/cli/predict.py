@@ -53,10 +53,13 @@ def score_own(cfg: DictConfig, trained: DictConfig, run_directory: RunDirectory)
         raise ConfigError([f"run: {run_directory.path} has no candidates of its own; add data=... candidates=[a.csv]"])
     here = DictConfig({**trained, "trainer": cfg.trainer, "callbacks": {}, "logger": {}})
     experiment = build_experiment(here, run_directory)
-    predictions = experiment.predict(run_directory.checkpoint(cfg.checkpoint))
+    checkpoint = run_directory.checkpoint(cfg.checkpoint).resolve()
+    predictions = experiment.predict(checkpoint)
     if experiment.trainer.is_global_zero:
         experiment.write_predictions(predictions)
-        evaluate_run(run_directory, cfg.evaluation, datamodule=experiment.datamodule)
+        inside = checkpoint.is_relative_to(run_directory.path)
+        name = str(checkpoint.relative_to(run_directory.path) if inside else checkpoint)
+        evaluate_run(run_directory, cfg.evaluation, datamodule=experiment.datamodule, checkpoint=name)
 
 
 def score_points(cfg: DictConfig, trained: DictConfig, run_directory: RunDirectory) -> None:

@@ -23,7 +23,7 @@ def start_training(overrides: Sequence[str], run_directory: Path, *, cwd: Path) 
         run_directory: where the run goes.
         cwd: folder that relative paths are meant from.
     """
-    command = [sys.executable, str(_TRAIN), *overrides, f"hydra.run.dir={_quoted(run_directory)}"]
+    command = [sys.executable, str(_TRAIN), *overrides, f"hydra.run.dir={quoted(run_directory)}"]
     return subprocess.Popen(command, cwd=cwd)
 
 
@@ -54,7 +54,7 @@ def train_as_job(overrides: Sequence[str], hydra_overrides: Sequence[str], run_d
         raise RunError(f"{run_directory}: the training ended with exit code {code}; its message stands above")
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
     """A path as Hydra's override grammar takes it, whatever characters it has."""
     escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

@@ -87,6 +87,36 @@ class SanityConfig(TrainConfig):
     overfit: SanityOverfit
 
 
+class CvConfig(TrainConfig):
+    """`lungdet cv`: every key of train, and its own."""
+
+    folds: list[int] | None
+    out: str | None
+
+
+@dataclass(frozen=True)
+class SearchConfig(TrainConfig):
+    """`lungdet search`: every key of train, and its own."""
+
+    n_trials: int
+    timeout_min: float | None
+    jobs: int
+    search_seed: int
+    startup_trials: int
+    prune_after: int | None
+    out: str | None
+
+
+@dataclass(frozen=True)
+class RerunConfig:
+    """`lungdet rerun`."""
+
+    paths: Paths
+    run: str
+    out: str | None
+    evaluation: Evaluation
+
+
 @dataclass(frozen=True)
 class EvalConfig:
     """`lungdet eval`."""
@@ -273,6 +303,9 @@ class DetectConfig:
 ROOTS: Mapping[str, type] = {
     "train": TrainConfig,
     "sanity": SanityConfig,
+    "cv": CvConfig,
+    "search": SearchConfig,
+    "rerun": RerunConfig,
     "eval": EvalConfig,
     "compare": CompareConfig,
     "predict": PredictConfig,

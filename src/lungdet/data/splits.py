@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -131,14 +131,18 @@ class Official:
         fold: 0..9, the subset that is tested.
         val_fraction: share of the patients of the other subsets, in (0, 1), stratified by their number of positives.
         seed: of the validation draw.
+
+    Attributes:
+        n_folds: ten.
     """
 
+    n_folds: ClassVar[int] = 10
     fold: int = 0
     val_fraction: float = 0.15
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_fold(self.fold, 10)
+        _check_fold(self.fold, self.n_folds)
         _check_fraction("val_fraction", self.val_fraction)
 
     def __call__(self, patients: pd.DataFrame) -> Split:

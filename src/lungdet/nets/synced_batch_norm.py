@@ -1,14 +1,15 @@
-"""Batch norm over the samples of all training processes, so that one and two processes with the same global batch agree.
+"""Batch norm over the samples of all training processes, so that one and two of them with the same global batch agree.
 
-Without it each process normalises with the statistics of its own share. PyTorch's SyncBatchNorm does this on GPUs only; this
-one works wherever torch.distributed does, gloo on CPUs included.
+Without it each process normalises with the statistics of its own share. PyTorch's SyncBatchNorm does this on GPUs only;
+this one works wherever torch.distributed does, gloo on CPUs included.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as dist_nn
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -16,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 class SyncedBatchNorm(_BatchNorm):
     """Batch norm of any number of spatial axes; in training its statistics are those of all processes together.
 
-    In evaluation, and with one process, it is the batch norm of PyTorch, to the last bit. `synchronise_batch_norm` makes it.
+    In evaluation, and with one process, it is PyTorch's own, to the last bit. `synchronise_batch_norm` makes it.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -32,11 +33,11 @@ class SyncedBatchNorm(_BatchNorm):
         axes = [axis for axis in range(input.ndim) if axis != 1]
         values = input.float()
         count = torch.full((1,), values.numel() / values.shape[1], device=values.device)
-        n, total = dist_nn.all_reduce(torch.cat([count, values.sum(axes)])).split([1, values.shape[1]])
+        n, total = _SumOverProcesses.apply(torch.cat([count, values.sum(axes)])).split([1, values.shape[1]])
         mean = total / n
         shape = [1, -1] + [1] * (input.ndim - 2)
         centred = values - mean.view(shape)
-        variance = dist_nn.all_reduce(centred.square().sum(axes)) / n
+        variance = _SumOverProcesses.apply(centred.square().sum(axes)) / n
         self._track(mean.detach(), variance.detach() * (n / (n - 1)))
         out = centred * torch.rsqrt(variance + self.eps).view(shape)
         if self.weight is not None:
@@ -59,3 +60,19 @@ def synchronise_batch_norm(net: nn.Module) -> None:
         if isinstance(module, _BatchNorm):
             # The layer stays the same object: whoever holds it (a list of frozen layers) goes on holding it.
             module.__class__ = SyncedBatchNorm
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """Sum of a tensor over all processes; its gradient is the sum of their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total

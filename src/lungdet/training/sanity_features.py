@@ -109,7 +109,7 @@ def place_in_scan(geometry: Geometry, centers_xyz_mm: FloatArray, shape_zyx: Seq
     """
     index = geometry.world_to_index(centers_xyz_mm)
     whole = np.asarray(geometry.shape_zyx, np.float64)
-    is_near = (np.abs(index - whole / 2) <= whole).all(axis=1)  # not noise, which lies nowhere
+    is_near: npt.NDArray[np.bool_] = np.all(np.abs(index - whole / 2) <= whole, axis=1)  # not noise, which lies nowhere
     start = np.rint(index) - np.asarray(shape_zyx) // 2
     inside = np.minimum(start + shape_zyx, whole) - np.maximum(start, 0)
     padding = 1 - (np.clip(inside, 0, None) / np.asarray(shape_zyx)).prod(axis=1)
@@ -124,7 +124,7 @@ def _place_in_lungs(
     mask: npt.NDArray[np.uint8], geometry: Geometry, centers_xyz_mm: FloatArray
 ) -> dict[str, FloatArray]:
     index = geometry.world_to_index(centers_xyz_mm)
-    lungs: npt.NDArray[np.bool_] = mask.astype(np.bool_)
+    lungs = mask > 0
     spans = [np.flatnonzero(lungs.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
     columns = {}
     for k, axis in enumerate("zyx"):

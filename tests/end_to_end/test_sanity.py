@@ -112,9 +112,8 @@ def test_training_on_permuted_labels_passes_and_fails_when_the_label_is_written_
 
     monkeypatch.setattr(CandidateDataset, "__getitems__", with_label_in_the_crop)
     leaked = sanity("leaked", *settings)
-    numbers = leaked["checks"]["permuted_training"]["numbers"]
-    assert numbers["Validation AUROC, permuted labels"]["low"] > 0.5
-    assert numbers["Test AUROC, true labels"]["value"] > 0.8
+    found = leaked["checks"]["permuted_training"]["numbers"]["Validation AUROC, permuted labels"]
+    assert not found["low"] <= 0.5 <= found["high"]
     assert "another way than what is in them" in leaked["checks"]["permuted_training"]["says"]
 
 

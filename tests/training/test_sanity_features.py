@@ -64,7 +64,7 @@ def test_names_and_values_belong_together() -> None:
     assert row["shell sd"] == pytest.approx(shell.std())
     assert row["shell 75 %"] == pytest.approx(np.percentile(shell, 75))
     assert row["shell -950 to -700 HU"] == pytest.approx(((shell >= -950) & (shell < -700)).mean())
-    assert row[[name for name in SHELL_NAMES if name.endswith("HU")]].sum() == pytest.approx(1)
+    assert row[[name for name in SHELL_NAMES if name.endswith(" HU")]].sum() == pytest.approx(1)
 
 
 def test_place_in_scan_by_hand() -> None:

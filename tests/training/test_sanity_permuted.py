@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 from scipy.stats import t as student_t
 
 from lungdet.metrics.ranking import auroc
-from lungdet.training.sanity_permuted import chance_interval, check_permuted_training, mean_over_trainings
+from lungdet.training.sanity_permuted import check_permuted_training, farthest_from_chance, mean_over_trainings
 
 
 def scored(*, shift: float, seed: int, n_patients: int = 40, leak: float = 0.0) -> pd.DataFrame:
@@ -61,12 +62,17 @@ def test_trainings_that_scatter_around_chance_pass() -> None:
     assert judge(*tables) == "passed"
 
 
+def test_leaks_that_were_learned_in_opposite_directions_do_not_cancel() -> None:
+    assert judge(scored(shift=0.0, seed=0, leak=2.0), scored(shift=0.0, seed=1, leak=-2.0)) == "failed"
+
+
 def test_chance_leaves_the_interval_that_permutations_do() -> None:
     rng = np.random.default_rng(0)
     label, score = (np.arange(120) % 6 == 0).astype(np.int8), rng.normal(size=120)
-    means = [np.mean([auroc(rng.permutation(label), score) for _ in range(3)]) for _ in range(800)]
-    found = chance_interval([0.5, 0.5, 0.5], label=label)
-    assert found.width / 2 == pytest.approx(1.96 * np.std(means), rel=0.08)
+    found = farthest_from_chance([0.5, 0.53, 0.45], label=label)
+    assert found.value == 0.45
+    sd = np.std([auroc(rng.permutation(label), score) for _ in range(1500)])
+    assert found.width / 2 == pytest.approx(norm.ppf(1 - 0.005 / 3) * sd, rel=0.08)
 
 
 def test_the_interval_is_student_and_bootstrap_in_quadrature() -> None:

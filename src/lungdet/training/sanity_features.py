@@ -157,6 +157,12 @@ def _bins() -> Iterator[tuple[float, float]]:
     yield from pairwise(edges)
 
 
+def _bin_name(low: float, high: float) -> str:
+    if not np.isfinite(low):
+        return f"below {high:g} HU"
+    return f"{low:g} to {high:g} HU" if np.isfinite(high) else f"from {low:g} HU"
+
+
 def _faces() -> Iterator[tuple[slice, ...]]:
     for axis, end in product(range(3), (slice(None, SHELL_VOX), slice(-SHELL_VOX, None))):
         yield tuple(end if a == axis else slice(None) for a in range(3))
@@ -166,6 +172,6 @@ SHELL_NAMES = (
     "shell mean",
     "shell sd",
     *(f"shell {p} %" for p in _PERCENTILES),
-    *(f"shell {low:g} to {high:g} HU" for low, high in _bins()),
+    *(f"shell {_bin_name(low, high)}" for low, high in _bins()),
     *(f"{end} {axis} face {what}" for axis, end, what in product("zyx", ("first", "last"), ("mean", "sd"))),
 )

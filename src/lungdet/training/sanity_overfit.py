@@ -202,12 +202,14 @@ def _judged(watcher: StopWhenLearned, *, n_rows: int, steps: int, is_mask: bool)
         says,
         (
             SanityNumber("Loss of the first step", Estimate(first)),
-            SanityNumber(
-                "Loss of the last step", Estimate(last, reason="not a number"), f"step {n} of at most {steps}"
-            ),
-            SanityNumber(f"{measure} of the batch", Estimate(watcher.score, reason="not a number"), f"{n_rows} rows"),
+            SanityNumber("Loss of the last step", _number(last), f"step {n} of at most {steps}"),
+            SanityNumber(f"{measure} of the batch", _number(watcher.score), f"{n_rows} rows"),
         ),
         tuple(cautions),
         curve={"loss": watcher.losses},
         marks=marks,
     )
+
+
+def _number(value: float) -> Estimate:
+    return Estimate(value) if math.isfinite(value) else Estimate(math.nan, reason="not a number")

@@ -78,7 +78,7 @@ def check_class_prior(predictions: pd.DataFrame, *, prior: float, n_resamples: i
         (
             SanityNumber("Share of positives, training", Estimate(prior), "the constant probability"),
             *(
-                SanityNumber(f"Gain in {name}", gain, "run minus prior, better is above 0")
+                SanityNumber(f"Gain in {name}", gain, "over the prior; above 0 is better")
                 for name, gain in gains.items()
             ),
         ),

@@ -58,4 +58,4 @@ def test_jobs_beside_each_other_and_one_that_fails(
         )  # fmt: skip
     table = pd.read_csv(folder / "sweep.csv").set_index("optim.lr")
     assert table["status"].to_dict() == {0.001: "finished", -1.0: "failed"}
-    assert "Invalid learning rate" in table.loc[-1.0, "reason"]
+    assert "Invalid learning rate" in table["reason"].to_dict()[-1.0]

@@ -45,7 +45,9 @@ def work(rank: int, folder: str) -> None:
 
 
 def test_two_processes_train_as_one_on_the_whole_batch(tmp_path: Path) -> None:
-    context: Any = start_processes(work, (str(tmp_path),), nprocs=2, join=False, start_method="spawn")
+    context: Any = start_processes(  # type: ignore[no-untyped-call]
+        work, (str(tmp_path),), nprocs=2, join=False, start_method="spawn"
+    )
     assert context.join(timeout=120) or context.join(timeout=10)
     expected = steps(make_net(), batch(), 1)
     for rank in range(2):

@@ -25,7 +25,7 @@ _SAME_WORLD = ("git_commit", "git_changes_hash", "python", "packages", "hardware
 
 def run(cfg: DictConfig) -> None:
     """Train again, compare, write rerun.json; ends with exit code 1 where the predictions differ."""
-    from pytorch_lightning.utilities.rank_zero import rank_zero_only
+    from pytorch_lightning.utilities import rank_zero_only
 
     from lungdet.cli.train import train
     from lungdet.config import check_config
@@ -42,8 +42,7 @@ def run(cfg: DictConfig) -> None:
     typed = first.overrides.read_text().split("\n") if first.overrides.is_file() else []
     again.path.mkdir(parents=True, exist_ok=True)
     train(trained, again, typed=[word for word in typed if word])
-    if rank_zero_only.rank == 0:
-        report(first, again)
+    rank_zero_only(report)(first, again)
 
 
 def recorded_configuration(run: RunDirectory) -> DictConfig:

@@ -125,14 +125,12 @@ def estimates_of(report: Mapping[str, Any]) -> dict[tuple[str, str], Estimate]:
         found |= {(partition, metric): ranking[metric] for metric in ("auroc", "average_precision")}
     for partition, scopes in report.get("results", {}).items():
         found[partition, "dice"] = scopes["whole_volume"]["at_half"]["dice"]
-    nan = math.nan
-    return {
-        key: Estimate(
-            *(nan if record[end] is None else record[end] for end in ("value", "low", "high")), record["reason"]
-        )
-        for key, record in found.items()
-        if record["value"] is not None
-    }
+
+    def estimate(record: Mapping[str, Any]) -> Estimate:
+        value, low, high = (math.nan if record[end] is None else record[end] for end in ("value", "low", "high"))
+        return Estimate(value, low, high, record["reason"])
+
+    return {key: estimate(record) for key, record in found.items() if record["value"] is not None}
 
 
 def log_best(table: SweepTable) -> None:

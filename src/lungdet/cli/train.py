@@ -100,7 +100,7 @@ def chosen_checkpoint(experiment: Experiment) -> Path:
 
 def needs_several_processes(cfg: DictConfig) -> bool:
     """Whether Lightning would start further processes by repeating the command line."""
-    from pytorch_lightning.plugins.environments import SLURMEnvironment
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
     # Under SLURM with a task a device, every process of the job is there already.
     there_already = SLURMEnvironment.detect() and int(os.environ.get("SLURM_NTASKS", "1")) > 1

@@ -22,6 +22,9 @@ Layout = Literal["volume", "slices"]
 INTENDED_USE = "Research use only. Not a medical device; not for diagnosis or treatment."
 LICENCE = "The terms of the training data apply to the weights; the program that made this file is Apache-2.0."
 
+PROBABILITY_OUTPUT = "probability"
+"""Name of the second output of a classifier's graph, behind `outputs`."""
+
 T = TypeVar("T")
 
 
@@ -108,7 +111,8 @@ class FileEntry:
         file: its name, in the card's folder.
         sha256: of its bytes.
         n_bytes: its size.
-        parity: largest absolute difference of outputs to the trained network, over how many inputs, and the tolerance.
+        parity: largest absolute difference of outputs to the trained network, over how many inputs, and the tolerance;
+            the same of the second output under `probability`.
     """
 
     file: str
@@ -128,6 +132,8 @@ class NetworkCard:
         training: run, seed, split hash and rule, store fingerprint, git commit, versions.
         calibration: from the logit to a probability that can be read as a chance: `parameters` (with their method),
             `formula`, and the rows it was fitted on; None where there is none.
+        second_output: name, meaning and formula of what graph files give behind their raw outputs, and whether it is
+            calibrated; None where they give the raw outputs alone, and for weights alone.
         metrics: the run's headline numbers by partition, each with its interval; empty where none were computed.
         files: by format.
     """
@@ -140,6 +146,7 @@ class NetworkCard:
     label_rule: str | None
     training: dict[str, Any]
     calibration: dict[str, Any] | None = None
+    second_output: dict[str, Any] | None = None
     metrics: dict[str, Any]
     software: dict[str, Any]
     files: dict[str, FileEntry] = field(default_factory=dict)
@@ -150,6 +157,11 @@ class NetworkCard:
     def __post_init__(self) -> None:
         if self.task not in get_args(Task):
             raise RunError(f"the card's task is {self.task!r}; known are {', '.join(get_args(Task))}")
+
+    @property
+    def graph_outputs(self) -> tuple[str, ...]:
+        """Names of what the graph files give, in their order; .pt2 and .ts.pt give a tuple where there are two."""
+        return ("outputs",) if self.second_output is None else ("outputs", PROBABILITY_OUTPUT)
 
     def to_json(self) -> str:
         """Indented, in the order of the fields."""
@@ -193,7 +205,9 @@ def _parse_card(record: Mapping[str, Any]) -> NetworkCard:
     if not isinstance(files, dict):
         raise _WrongFieldError("files: expects an object")
     parsed = {
-        "calibration": None,  # of cards from before there was any
+        # Of cards from before there was any.
+        "calibration": None,
+        "second_output": None,
         **record,
         "network": _parse(NetworkSpec, record.get("network"), "network."),
         "input": _parse(InputSpec, record.get("input"), "input."),

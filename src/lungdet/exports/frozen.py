@@ -8,43 +8,63 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from lungdet.errors import ShapeError
+from lungdet.errors import RunError, ShapeError
 from lungdet.exports.card import InputSpec, NetworkCard
 
 
 class FrozenNetwork(nn.Module):
     """A graph of float32 arithmetic: [B, C, ...] of the card's shape -> outputs float32 [B, K, ...].
 
+    The probability that the graph of a classifier gives, too, is for programs that cannot read the card. lungdet takes
+    the raw outputs and applies the card's calibration in float64; `answers` has both.
+
     It computes in float32 under autocast too: that is what the parity check at export has measured.
 
     Args:
         card: gives the shape that is accepted, and what `in_channels` and `divisor` are.
-        graph: the program. Where it is a module, its weights follow `.to(device)`.
+        graph: the program; gives one tensor or, as the card says, two. Where it is a module, its weights follow
+            `.to(device)`.
     """
 
     memory_format: torch.memory_format = torch.contiguous_format
 
-    def __init__(self, card: NetworkCard, graph: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, card: NetworkCard, graph: Callable[[Tensor], Tensor | tuple[Tensor, ...]]) -> None:
         super().__init__()
         self.input_spec = card.input
         self.in_channels = card.input.channels
         self.n_classes = card.output.channels
         if card.input.size_divisor is not None:
             self.divisor = card.input.size_divisor
+        self.graph_outputs = card.graph_outputs
         self.graph = graph
         # Also because a copy of a TorchScript parameter that has a gradient is no parameter any more.
         self.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float [B, C, ...] -> float32 [B, K, ...].
+        """Float [B, C, ...] -> float32 [B, K, ...], the raw outputs.
+
+        Raises:
+            ShapeError, RunError: see `answers`.
+        """
+        return self.answers(x)[0]
+
+    def answers(self, x: Tensor) -> tuple[Tensor, ...]:
+        """All that the graph gives, as `graph_outputs` names it: float32 [B, K, ...] and, of classifiers, [B].
 
         Raises:
             ShapeError: an input that is not what the card says; the message names the axis.
+            RunError: more or fewer tensors than the card says.
         """
         self.check_input(x.shape[1], x.shape[2:])
         with torch.autocast(x.device.type, enabled=False):
-            outputs: Tensor = self.graph(x.float())
-        return outputs
+            given = self.graph(x.float())
+        answers = (given,) if isinstance(given, Tensor) else tuple(given)
+        if len(answers) != len(self.graph_outputs):
+            raise RunError(
+                f"the file gives {len(answers)} tensor(s), its card says {len(self.graph_outputs)} "
+                f"({', '.join(self.graph_outputs)}): they belong to different exports; copy both again"
+            )
+        return answers
 
     def check_input(self, channels: int, shape: Sequence[int]) -> None:
         """Accept the card's channels and shape only.

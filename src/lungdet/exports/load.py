@@ -18,18 +18,26 @@ Load = Callable[[bytes, NetworkCard, Path], nn.Module]
 
 @dataclass(frozen=True)
 class FileFormat:
-    """How a format is written and read."""
+    """How a format is written and read.
+
+    Attributes:
+        suffix: of the file name.
+        holds_graph: whether the file can compute by itself, and so gives all of `NetworkCard.graph_outputs`.
+        write: network or `WithProbability` around it, card, path.
+        load: what `write` made.
+    """
 
     suffix: str
+    holds_graph: bool
     write: Callable[[nn.Module, NetworkCard, Path], None]
     load: Load
 
 
 FORMATS: dict[str, FileFormat] = {
-    "safetensors": FileFormat(".safetensors", safetensors_file.write, safetensors_file.load),
-    "onnx": FileFormat(".onnx", onnx_file.write, onnx_file.load),
-    "torch_export": FileFormat(".pt2", torch_program.write, torch_program.load),
-    "torchscript": FileFormat(".ts.pt", torchscript.write, torchscript.load),
+    "safetensors": FileFormat(".safetensors", False, safetensors_file.write, safetensors_file.load),
+    "onnx": FileFormat(".onnx", True, onnx_file.write, onnx_file.load),
+    "torch_export": FileFormat(".pt2", True, torch_program.write, torch_program.load),
+    "torchscript": FileFormat(".ts.pt", True, torchscript.write, torchscript.load),
 }
 
 
@@ -39,8 +47,9 @@ class ExportedNetwork:
 
     Attributes:
         card: what it takes and what its answer means.
-        net: float32 [B, C, ...] -> outputs [B, K, ...] in evaluation mode, on the CPU. `in_channels`, `check_input`
-            and, for slices, `divisor` are set as on the networks of `lungdet.nets`.
+        net: float32 [B, C, ...] -> raw outputs [B, K, ...] in evaluation mode, on the CPU. `in_channels`,
+            `check_input` and, for slices, `divisor` are set as on the networks of `lungdet.nets`. Of a graph's file,
+            `answers` gives the probability, too.
         path: the file.
     """
 

@@ -34,7 +34,7 @@ def write(net: nn.Module, card: NetworkCard, path: Path) -> None:
     try:
         with quiet_loggers("onnxscript", "onnx_ir", "torch.onnx"):
             exported = torch.onnx.export(
-                program, (), dynamo=True, input_names=["image"], output_names=["outputs"], verbose=False
+                program, (), dynamo=True, input_names=["image"], output_names=list(card.graph_outputs), verbose=False
             )
     except Exception as error:  # its errors have no common parent
         raise RunError(
@@ -45,7 +45,9 @@ def write(net: nn.Module, card: NetworkCard, path: Path) -> None:
     facts = {
         "task": card.task,
         "network": card.network.target,
-        "card": json.dumps({"input": vars(card.input), "output": vars(card.output)}),
+        "card": json.dumps(
+            {"input": vars(card.input), "output": vars(card.output), "second_output": card.second_output}
+        ),
         "intended_use": card.intended_use,
     }
     onnx.helper.set_model_props(model, {_PREFIX + name: value for name, value in facts.items()})
@@ -71,24 +73,26 @@ def load(content: bytes, card: NetworkCard, path: Path) -> FrozenNetwork:
         raise
     except Exception as error:  # protobuf's and the runtime's errors derive from Exception alone
         raise RunError(f"{path} cannot be read as ONNX: {first_line(error)}") from error
-    inputs, outputs = session.get_inputs(), session.get_outputs()
+    inputs, outputs = session.get_inputs(), [output.name for output in session.get_outputs()]
     rank = 2 + len(card.input.shape)
-    if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != rank:
-        raise RunError(f"{path} does not take one float32 image of {rank} axes and give one answer, as its card says")
+    if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != rank:
+        raise RunError(f"{path} does not take one float32 image of {rank} axes, as its card says; export it again")
+    if outputs != list(card.graph_outputs):
+        raise RunError(f"{path} gives {outputs}, its card says {list(card.graph_outputs)}; export the network again")
     return FrozenNetwork(card, _Session(session, inputs[0].name))
 
 
 class _Session:
-    """A hop through NumPy: tensor in, tensor out, on the device of the input."""
+    """A hop through NumPy: tensor in, tensors out, on the device of the input."""
 
     def __init__(self, session: Any, input_name: str) -> None:
         self._session = session
         self._input_name = input_name
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
         image = np.ascontiguousarray(x.detach().cpu().numpy())
-        (outputs,) = self._session.run(None, {self._input_name: image})
-        return torch.from_numpy(outputs).to(x.device)
+        answers = self._session.run(None, {self._input_name: image})
+        return tuple(torch.from_numpy(answer).to(x.device) for answer in answers)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Session:
         return self  # holds no state that changes, and a session cannot be copied

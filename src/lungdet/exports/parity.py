@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lungdet.errors import RunError
+from lungdet.exports.calibrated import KnotInterpolation, positive_logit
 from lungdet.exports.card import InputSpec
+from lungdet.exports.frozen import FrozenNetwork
 
 TOLERANCE = 1e-4
 """Largest absolute difference of an output to the network in this process, float32 on the CPU."""
@@ -24,13 +28,26 @@ It counts for outputs beyond 50. Those of the seed book's segmenter reach 170; i
 PyTorch's two memory formats, and by 1.3e-4 from its own float64 arithmetic.
 """
 
+PROBABILITY_TOLERANCE = 1e-5
+"""Largest absolute difference of the second output to float64 arithmetic on the file's own logit.
+
+float32 rounds slope * logit and the intercept before they are added, so the difference grows with them: 1e-5 is reached
+where both are beyond 100. Elsewhere 1e-6 is not.
+"""
+
+Probability = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+"""Logits [N] -> probabilities [N], in float64: what the second output is compared with."""
+
 _BATCH_SIZES = (1, 2, 5)
+_GRID_REACH = 40.0
 _AIR_HU, _LUNG_HU, _SOFT_TISSUE_HU, _BONE_HU = -1000.0, -850.0, 40.0, 700.0
 
 log = logging.getLogger(__name__)
 
 
-def check_parity(net: nn.Module, loaded: nn.Module, spec: InputSpec, *, name: str) -> dict[str, Any]:
+def check_parity(
+    net: nn.Module, loaded: nn.Module, spec: InputSpec, *, name: str, probability: Probability | None = None
+) -> dict[str, Any]:
     """Compare a loaded file with the network it was exported from, and log the result.
 
     Args:
@@ -38,18 +55,23 @@ def check_parity(net: nn.Module, loaded: nn.Module, spec: InputSpec, *, name: st
         loaded: what `load_exported` gives.
         spec: of the input.
         name: format and file, for the log line.
+        probability: what the second output is; None for files that have none. It is compared on the logit of the
+            file's own first output: a step of an isotonic calibration may be steeper than any tolerance, and would
+            make the last bit of a logit a large difference of probabilities.
 
     Returns:
-        For the card: the largest absolute difference, the largest output, inputs compared and the tolerance.
+        For the card: the largest absolute difference, the largest output, inputs compared and the tolerance; difference
+        and tolerance of the second output under `probability`.
 
     Raises:
-        RunError: outputs that differ by more than `TOLERANCE` (or `RELATIVE_TOLERANCE`), have another shape or are not
-            finite.
+        RunError: outputs that differ by more than `TOLERANCE` (or `RELATIVE_TOLERANCE`), probabilities that differ by
+            more than `PROBABILITY_TOLERANCE`, another shape, or not finite.
     """
-    largest, reach, n_images = 0.0, 0.0, 0
+    largest, reach, n_images, second = 0.0, 0.0, 0, 0.0
     with torch.inference_mode():
         for image in parity_images(spec):
-            expected, given = net(image).float(), loaded(image).float()
+            answers = loaded.answers(image) if isinstance(loaded, FrozenNetwork) else (loaded(image),)
+            expected, given = net(image).float(), answers[0].float()
             if expected.shape != given.shape:
                 raise RunError(f"{name} answers {tuple(given.shape)} where the network answers {tuple(expected.shape)}")
             difference = float((expected - given).abs().max())
@@ -57,6 +79,8 @@ def check_parity(net: nn.Module, loaded: nn.Module, spec: InputSpec, *, name: st
             largest = float("inf") if math.isnan(difference) else max(largest, difference)
             reach = max(reach, float(expected.abs().max()))
             n_images += len(image)
+            if probability is not None:
+                second = max(second, _probability_difference(answers, probability, name=name))
     allowed = max(TOLERANCE, RELATIVE_TOLERANCE * reach)
     if not largest <= allowed or not reach < float("inf"):
         raise RunError(
@@ -64,13 +88,64 @@ def check_parity(net: nn.Module, loaded: nn.Module, spec: InputSpec, *, name: st
             f"{reach:.3g}), so nothing was kept; leave this format out of formats=[...]"
         )
     log.info("%s: parity %.2g, allowed %.2g (%d inputs, outputs up to %.3g)", name, largest, allowed, n_images, reach)
-    return {
+    record: dict[str, Any] = {
         "max_abs_difference": largest,
         "largest_output": reach,
         "n_inputs": n_images,
         "tolerance": allowed,
         "batch_sizes": list(_BATCH_SIZES),
     }
+    if probability is not None:
+        _require_close(second, name=f"the probability of {name}")
+        record["probability"] = {
+            "max_abs_difference": second,
+            "tolerance": PROBABILITY_TOLERANCE,
+            "compared_with": "the formula in float64, on the logit of the file's own first output",
+        }
+    return record
+
+
+def check_probability(module: nn.Module, probability: Probability) -> float:
+    """Compare what the graphs will compute in float32 with float64, over all logits that a network may give.
+
+    The images of `check_parity` have the logits that they have; here every knot of an isotonic calibration is met.
+
+    Args:
+        module: of `lungdet.exports.calibrated.probability_module`.
+        probability: the same in float64.
+
+    Returns:
+        The largest absolute difference from -40 to 40, in steps of 0.01, and at the knots.
+
+    Raises:
+        RunError: more than `PROBABILITY_TOLERANCE`.
+    """
+    logit = torch.linspace(-_GRID_REACH, _GRID_REACH, 8001)
+    if isinstance(module, KnotInterpolation):
+        logit = torch.cat([logit, module.knots])
+    with torch.inference_mode():
+        given = module(logit).double().numpy()
+    difference = float(np.abs(given - probability(logit.double().numpy())).max())
+    _require_close(difference, name="the calibration in float32")
+    return difference
+
+
+def _probability_difference(answers: tuple[Tensor, ...], probability: Probability, *, name: str) -> float:
+    outputs, given = answers[0].float(), answers[1]
+    if given.dtype != torch.float32 or given.shape != outputs.shape[:1]:
+        raise RunError(f"{name} gives a probability {given.dtype} {tuple(given.shape)}, not float32 [B]")
+    expected = probability(positive_logit(outputs).double().numpy())
+    difference = float(np.abs(given.double().numpy() - expected).max())
+    return math.inf if math.isnan(difference) else difference
+
+
+def _require_close(difference: float, *, name: str) -> None:
+    if not difference <= PROBABILITY_TOLERANCE:
+        raise RunError(
+            f"{name} differs from its formula in float64 by {difference:.3g} (allowed {PROBABILITY_TOLERANCE:.0e}), so "
+            "nothing was kept; fit another calibration (lungdet eval evaluation.calibration=platt), or "
+            "export formats=[safetensors]"
+        )
 
 
 def parity_images(spec: InputSpec) -> Iterator[Tensor]:

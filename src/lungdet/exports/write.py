@@ -14,22 +14,32 @@ import torch
 from torch import nn
 
 from lungdet.errors import ConfigError, RunError
+from lungdet.exports.calibrated import WithProbability, describe_second_output, probability_module
 from lungdet.exports.card import FileEntry, NetworkCard
 from lungdet.exports.load import FORMATS
-from lungdet.exports.parity import check_parity
+from lungdet.exports.parity import Probability, check_parity, check_probability
 from lungdet.nets.state_file import require_finite_tensors
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 
 
-def export_network(net: nn.Module, card: NetworkCard, folder: Path, *, formats: Sequence[str]) -> list[Path]:
+def export_network(
+    net: nn.Module,
+    card: NetworkCard,
+    folder: Path,
+    *,
+    formats: Sequence[str],
+    probability: Probability | None = None,
+) -> list[Path]:
     """Write a network and its card, or nothing at all.
 
     Args:
         net: the trained network; it is exported as it computes in evaluation mode, in float32, on the CPU.
         card: without files; its name is the stem of the file names.
         folder: made where it is missing.
-        formats: keys of `FORMATS`.
+        formats: keys of `FORMATS`. Those that hold a graph give the probability behind the raw outputs of a classifier.
+        probability: the card's calibration in float64, computed elsewhere, which the graphs are compared with; not
+            needed where the card has none.
 
     Returns:
         The files, the card last.
@@ -37,7 +47,7 @@ def export_network(net: nn.Module, card: NetworkCard, folder: Path, *, formats: 
     Raises:
         ConfigError: no format, an unknown one, or a name that is no file name.
         RunError: `folder` holds a card of this name already, NaN or infinite weights, a network that a format cannot
-            hold, or a parity check that failed.
+            hold, a parity check that failed, or a calibration that nothing is given to compare with.
         MissingFileError: a format whose package is not installed.
     """
     check_formats(formats)
@@ -52,7 +62,7 @@ def export_network(net: nn.Module, card: NetworkCard, folder: Path, *, formats: 
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as name:
-            return _write_all(net, card, Path(name), folder, formats=formats)
+            return _write_all(net, card, Path(name), folder, formats=formats, probability=probability)
     finally:
         if is_new and not any(folder.iterdir()):
             folder.rmdir()
@@ -69,14 +79,30 @@ def check_formats(formats: Sequence[str]) -> None:
         raise ConfigError([f"formats={list(formats)}: choose one or several of {', '.join(FORMATS)}, each once"])
 
 
-def _write_all(net: nn.Module, card: NetworkCard, staging: Path, folder: Path, *, formats: Sequence[str]) -> list[Path]:
+def _write_all(
+    net: nn.Module,
+    card: NetworkCard,
+    staging: Path,
+    folder: Path,
+    *,
+    formats: Sequence[str],
+    probability: Probability | None,
+) -> list[Path]:
     files = {}
+    program: nn.Module = net
+    if any(FORMATS[name].holds_graph for name in formats) and card.output.per == "crop":
+        probability = _reference(card, probability)
+        program, card = _with_probability(net, card, probability)
     for name in formats:
-        path = staging / f"{card.name}{FORMATS[name].suffix}"
-        FORMATS[name].write(net, card, path)
+        form = FORMATS[name]
+        path = staging / f"{card.name}{form.suffix}"
+        form.write(program if form.holds_graph else net, card, path)
         content = path.read_bytes()
-        loaded = FORMATS[name].load(content, card, path)
-        parity = check_parity(net, loaded, card.input, name=f"{name} ({path.name})")
+        loaded = form.load(content, card, path)
+        has_second = form.holds_graph and card.second_output is not None
+        parity = check_parity(
+            net, loaded, card.input, name=f"{name} ({path.name})", probability=probability if has_second else None
+        )
         files[name] = FileEntry(
             file=path.name, sha256=hashlib.sha256(content).hexdigest(), n_bytes=len(content), parity=parity
         )
@@ -84,3 +110,24 @@ def _write_all(net: nn.Module, card: NetworkCard, staging: Path, folder: Path, *
     # The card last: without it the others are not taken for an export.
     names = [*(entry.file for entry in files.values()), f"{card.name}.json"]
     return [(staging / name).replace(folder / name) for name in names]
+
+
+def _with_probability(net: nn.Module, card: NetworkCard, probability: Probability) -> tuple[nn.Module, NetworkCard]:
+    """The network with its second output, and the card that says so."""
+    module = probability_module(card.calibration)
+    second: dict[str, Any] = {
+        **(describe_second_output(card) or {}),
+        "max_abs_difference_to_float64": check_probability(module, probability),
+    }
+    return WithProbability(net, module).eval(), dataclasses.replace(card, second_output=second)
+
+
+def _reference(card: NetworkCard, probability: Probability | None) -> Probability:
+    if probability is not None:
+        return probability
+    if card.calibration is not None:
+        raise RunError(
+            "the card has a calibration, and nothing was given to compare the graphs with: pass "
+            "probability=calibrator.probability, or export formats=['safetensors']"
+        )
+    return lambda logit: torch.from_numpy(logit).sigmoid().numpy()

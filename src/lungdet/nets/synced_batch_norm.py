@@ -28,18 +28,20 @@ class SyncedBatchNorm(_BatchNorm):
         """Float [B, C, ...] -> the same shape and dtype."""
         shared = self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
         if not shared:
-            return super().forward(input)
+            normalised: Tensor = super().forward(input)
+            return normalised
         self._check_input_dim(input)
         axes = [axis for axis in range(input.ndim) if axis != 1]
         values = input.float()
         count = torch.full((1,), values.numel() / values.shape[1], device=values.device)
-        n, total = _SumOverProcesses.apply(torch.cat([count, values.sum(axes)])).split([1, values.shape[1]])
-        mean = total / n
+        sums = _sum_over_processes(torch.cat([count, values.sum(axes)]))
+        n = sums[:1]
+        mean = sums[1:] / n
         shape = [1, -1] + [1] * (input.ndim - 2)
         centred = values - mean.view(shape)
-        variance = _SumOverProcesses.apply(centred.square().sum(axes)) / n
+        variance = _sum_over_processes(centred.square().sum(axes)) / n
         self._track(mean.detach(), variance.detach() * (n / (n - 1)))
-        out = centred * torch.rsqrt(variance + self.eps).view(shape)
+        out: Tensor = centred * torch.rsqrt(variance + self.eps).view(shape)
         if self.weight is not None:
             out = out * self.weight.view(shape) + self.bias.view(shape)
         return out.to(input.dtype)
@@ -62,6 +64,11 @@ def synchronise_batch_norm(net: nn.Module) -> None:
             module.__class__ = SyncedBatchNorm
 
 
+def _sum_over_processes(values: Tensor) -> Tensor:
+    total: Tensor = _SumOverProcesses.apply(values)
+    return total
+
+
 class _SumOverProcesses(torch.autograd.Function):
     """Sum of a tensor over all processes; its gradient is the sum of their gradients."""
 
@@ -72,7 +79,7 @@ class _SumOverProcesses(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         total = gradient.contiguous().clone()
         dist.all_reduce(total)
         return total

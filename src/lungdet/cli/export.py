@@ -15,6 +15,7 @@ from lungdet.errors import RunError
 if TYPE_CHECKING:
     from torch import nn
 
+    from lungdet.evaluation.calibration import RunCalibration
     from lungdet.exports.card import NetworkSpec
     from lungdet.exports.from_run import RunRecord
     from lungdet.training.run_directory import RunDirectory
@@ -33,6 +34,7 @@ _NET = "net."
 
 def run(cfg: DictConfig) -> None:
     """Read the run, rebuild its network, write and check the files."""
+    from lungdet.cli.networks import calibrator_of
     from lungdet.config import check_config
     from lungdet.exports.from_run import card_of_run
     from lungdet.exports.rebuild import describe_network
@@ -51,7 +53,14 @@ def run(cfg: DictConfig) -> None:
         raise RunError(f"{run_directory.config} has no model.net: nothing to export")
     net = trained_network(describe_network(node), checkpoint)
     card = card_of_run(record, net, name=cfg.name or run_directory.path.name)
-    written = export_network(net, card, Path(cfg.out), formats=formats)
+    calibrator = calibrator_of(card)
+    written = export_network(
+        net,
+        card,
+        Path(cfg.out),
+        formats=formats,
+        probability=None if calibrator is None else calibrator.probability,
+    )
     log.info("%s, trained for %s:\n%s", type(net).__name__, card.task, "\n".join(f"  {path}" for path in written))
 
 
@@ -79,14 +88,18 @@ def read_run(run_directory: RunDirectory, checkpoint: Path) -> RunRecord:
         provenance=run_directory.read_provenance(),
         report=json.loads(report.read_text()) if report.is_file() else {},
         calibration=calibration_for(run_directory, checkpoint),
+        image_branch=image_branch_of(run_directory),
     )
 
 
 def calibration_for(run_directory: RunDirectory, checkpoint: Path) -> dict[str, Any] | None:
     """What a card says of a run's calibration; None, with the reason logged, where it has none for this checkpoint.
 
+    A run with clinical features calibrates image and features together. What leaves it is the image branch alone, whose
+    logits lie elsewhere, so the same method is fitted to them, on the same validation rows.
+
     Raises:
-        TableError: calibration.json is damaged.
+        TableError: calibration.json, or the image branch's predictions, are damaged.
     """
     from lungdet.evaluation.calibration import FITTED_ON, read_calibration
 
@@ -94,11 +107,26 @@ def calibration_for(run_directory: RunDirectory, checkpoint: Path) -> dict[str, 
         return None
     fitted = read_calibration(run_directory.calibration)
     name = run_directory.path.name
-    if fitted.single is None:
+    if len(fitted.fits) != 1:
         log.warning("%s is not calibrated: %s", name, fitted.missing or "its calibration is of several folds")
         return None
     if fitted.checkpoint is None or Path(fitted.checkpoint).name != checkpoint.name:
         log.warning("%s: the calibration was fitted to %s, not to %s", name, fitted.checkpoint, checkpoint.name)
+        return None
+    of_branch = image_branch_of(run_directory) is not None
+    if of_branch and not run_directory.image_branch.is_file():
+        log.warning(
+            "%s is not calibrated: its calibration is of image and clinical features together, and there is no %s to "
+            "fit one of the image branch alone; make it: lungdet predict run=%s",
+            name,
+            run_directory.image_branch.name,
+            name,
+        )
+        return None
+    if of_branch:
+        fitted = calibration_of_image_branch(run_directory, fitted)
+    if fitted.single is None:
+        log.warning("%s is not calibrated: %s", name, fitted.missing)
         return None
     fit = fitted.fits[0]
     return {
@@ -107,7 +135,27 @@ def calibration_for(run_directory: RunDirectory, checkpoint: Path) -> dict[str, 
         "fitted_on": FITTED_ON,
         "n_rows": fit.n_rows,
         "n_positives": fit.n_positives,
+        **({"of": "the image branch alone"} if of_branch else {}),
     }
+
+
+def image_branch_of(run_directory: RunDirectory) -> str | None:
+    """The baseline of a run's report that is all an export holds of a network with clinical features; None of others."""
+    if "clinical" not in run_directory.read_provenance() and not run_directory.image_branch.is_file():
+        return None
+    from lungdet.training.clinical_baselines import IMAGE_BRANCH_ALONE
+
+    return IMAGE_BRANCH_ALONE
+
+
+def calibration_of_image_branch(run_directory: RunDirectory, fused: RunCalibration) -> RunCalibration:
+    """The run's method of calibration, fitted to what its image branch said of the same validation rows."""
+    from lungdet.evaluation.calibration import fit_calibration
+    from lungdet.evaluation.predictions import read_predictions
+
+    table = read_predictions(run_directory.image_branch)
+    log.info("%s: %s fitted to the logits of its image branch alone", run_directory.path.name, fused.method)
+    return fit_calibration(table, fused.method, checkpoint=fused.checkpoint)
 
 
 def crop_of(data: dict[str, Any]) -> tuple[int, int, int]:

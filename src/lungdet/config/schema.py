@@ -87,6 +87,7 @@ class SanityConfig(TrainConfig):
     overfit: SanityOverfit
 
 
+@dataclass(frozen=True)
 class CvConfig(TrainConfig):
     """`lungdet cv`: every key of train, and its own."""
 

@@ -125,10 +125,8 @@ def probability_module(calibration: Mapping[str, Any] | None) -> nn.Module:
     )
 
 
-def describe_second_output(card: NetworkCard) -> dict[str, Any] | None:
-    """What the card says of the second output of its graphs; None for one answer a voxel, which is not calibrated."""
-    if card.output.per == "voxel":
-        return None
+def describe_second_output(card: NetworkCard) -> dict[str, Any]:
+    """What the card of a classifier says of the second output of its graphs."""
     calibrated = card.calibration is not None
     meaning = f"of '{card.output.class_names[1]}' ({card.output.logit} is the logit)"
     return {

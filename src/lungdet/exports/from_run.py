@@ -23,8 +23,12 @@ _TASKS: dict[str, tuple[Task, tuple[str, str]]] = {
 }
 _TRAINING_FACTS = (
     "seed", "split_hash", "split_rule", "fold", "store_fingerprint", "checkpoint", "checkpoint_chosen_by",
-    "checkpoint_chosen_on", "epochs_trained", "git_commit", "git_changes_hash", "lungdet", "source",
+    "checkpoint_chosen_on", "epochs_trained", "git_commit", "git_changes_hash", "lungdet", "source", "clinical",
 )  # fmt: skip
+_IMAGE_BRANCH_ALONE = (
+    "the image branch alone: what the clinical features add to its logit is not in the files, and calibration and "
+    "metrics are those of the image branch"
+)
 _HEADLINE = ("value", "low", "high", "reason")
 
 
@@ -40,6 +44,8 @@ class RunRecord:
         provenance: provenance.json; empty where the run was interrupted before.
         report: report.json; empty likewise.
         calibration: what the card says of the calibration that was fitted to this checkpoint, or None.
+        image_branch: of a run with clinical features, the baseline of its report that is the image branch alone, which
+            is all that is exported; None for other runs.
     """
 
     name: str
@@ -49,6 +55,7 @@ class RunRecord:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] | None = None
+    image_branch: str | None = None
 
 
 def card_of_run(run: RunRecord, net: nn.Module, *, name: str) -> NetworkCard:
@@ -86,10 +93,11 @@ def card_of_run(run: RunRecord, net: nn.Module, *, name: str) -> NetworkCard:
             **{key: run.provenance[key] for key in _TRAINING_FACTS if key in run.provenance},
             **_fine_tuning(run.provenance),
             "exported_checkpoint": run.checkpoint,
+            **({} if run.image_branch is None else {"exported_part": _IMAGE_BRANCH_ALONE}),
         },
         calibration=None if run.calibration is None else dict(run.calibration),
         # The report is of the checkpoint that scored; another one's numbers are not known.
-        metrics=headline(run.report) if scored_checkpoint(run) == run.checkpoint else {},
+        metrics=headline(_report_of_files(run)) if scored_checkpoint(run) == run.checkpoint else {},
         software={"lungdet": lungdet.__version__, "torch": str(torch.__version__)},
     )
 
@@ -184,6 +192,18 @@ def _fine_tuning(provenance: Mapping[str, Any]) -> dict[str, Any]:
     if start is None:
         return {}
     return {"initial_weights": "/".join(PurePath(start).parts[-3:]), "frozen": list(provenance.get("frozen", ()))}
+
+
+def _report_of_files(run: RunRecord) -> Mapping[str, Any]:
+    """The report, and of a run with clinical features what it says of the network without them."""
+    if run.image_branch is None:
+        return run.report
+    ranking = {
+        run.report.get("partition"): row["ranking"]
+        for row in run.report.get("baselines") or ()
+        if row["name"] == run.image_branch
+    }
+    return {**run.report, "ranking": ranking}
 
 
 def headline(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -116,7 +117,7 @@ def _with_probability(net: nn.Module, card: NetworkCard, probability: Probabilit
     """The network with its second output, and the card that says so."""
     module = probability_module(card.calibration)
     second: dict[str, Any] = {
-        **(describe_second_output(card) or {}),
+        **describe_second_output(card),
         "max_abs_difference_to_float64": check_probability(module, probability),
     }
     return WithProbability(net, module).eval(), dataclasses.replace(card, second_output=second)

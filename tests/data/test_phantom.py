@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,19 @@ def own(prepared: Path, tmp_path: Path) -> Path:
     """A copy that a test may spoil."""
     shutil.copytree(prepared, tmp_path / "own")
     return tmp_path / "own"
+
+
+def test_two_that_start_together_make_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the jobs of a sweep do: a lock on a file opened twice holds between threads too."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    both = [phantom(tmp_path), phantom(tmp_path)]
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(one.prepare_data) for one in both]:
+            done.result(timeout=120)
+    for one in both:
+        one.setup()
+    assert both[0].records.equals(both[1].records)
+    assert len(both[0].store.series_uids) == COHORT.n_scans
 
 
 def test_cohort_and_store_are_made_and_can_be_trained_on(prepared: Path) -> None:

@@ -16,6 +16,7 @@ from lungdet.data.sample_kind import SampleKind
 from lungdet.data.sampling import SamplingRule
 from lungdet.data.splits import SplitRule
 from lungdet.errors import StoreError
+from lungdet.io.file_lock import sole_holder
 from lungdet.io.phantom import PhantomSpec, write_cohort
 from lungdet.store.marker import check_marker
 from lungdet.store.preprocess import preprocess
@@ -95,6 +96,10 @@ class PhantomDataModule(Luna16DataModule):
 
     def scan_paths(self) -> dict[str, Path]:
         """Series UID -> scan file; what is missing of the cohort is written first."""
+        with self._sole_maker():
+            return self._made_scan_paths()
+
+    def _made_scan_paths(self) -> dict[str, Path]:
         with self.progress("phantom", total=self.cohort.n_scans) as advance:
             summary = write_cohort(self.root, self.cohort, workers=os.cpu_count() or 1, progress=advance)
         if summary.written:
@@ -116,9 +121,13 @@ class PhantomDataModule(Luna16DataModule):
         Raises:
             StoreError: another cohort lies at `root`, the store has other settings, or a scan could not be stored.
         """
-        if self._prepared:  # Lightning asks again before it predicts
-            return
-        scans = self.scan_paths()
+        if not self._prepared:  # Lightning asks again before it predicts
+            with self._sole_maker():
+                self._prepare()
+            self._prepared = True
+
+    def _prepare(self) -> None:
+        scans = self._made_scan_paths()
         with self.progress("preprocess", total=len(scans)) as advance:
             report = preprocess(
                 scans,
@@ -134,7 +143,13 @@ class PhantomDataModule(Luna16DataModule):
                 f"{len(report.failed)} of {len(scans)} phantom scans could not be stored, the first: {uid}: {message}"
             )
         self.samples.prepare(self.collection, store=self.store)
-        self._prepared = True
+
+    def _sole_maker(self) -> AbstractContextManager[None]:
+        """Trainings that start together make the cohort once: the others wait."""
+        # Beside the folder, not in it: a cohort holds its own files only.
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        lock = self.root.with_name(f".{self.root.name}.lock")
+        return sole_holder(lock, busy=f"{self.root}: another run is making this cohort; waiting for it", waits=True)
 
     @property
     def _rebuild_command(self) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lungdet.errors import LungdetError, StoreError
+from lungdet.errors import LungdetError
+from lungdet.io.file_lock import sole_holder
 from lungdet.io.scan import Scan, read_scan
 from lungdet.store.marker import check_marker, read_marker, write_marker
 from lungdet.store.processes import in_processes
@@ -75,7 +74,9 @@ def preprocess(
     if _holds_something(store):
         read_marker(store)  # refuse to write into, or delete, a folder that is not a store
     store.mkdir(parents=True, exist_ok=True)
-    with _sole_writer(store):
+    # Two runs would take each other's half-written scans for leftovers.
+    busy = f"{store}: another run is writing to this store; wait for it, or stop it"
+    with sole_holder(store / _LOCK, busy=busy):
         spec = _prepare(store, spec, overwrite=overwrite, command=command)
         masks = mask_paths or {}
         target = _Target(store, spec, read)
@@ -148,16 +149,3 @@ def _prepare(store: Path, spec: StoreSpec, *, overwrite: bool, command: str) -> 
     if codec != spec.codec:
         log.warning("%s goes on with its codec %s, not %s; to rewrite it: %s", store, codec, spec.codec, command)
     return replace(spec, codec=codec)
-
-
-@contextmanager
-def _sole_writer(store: Path) -> Iterator[None]:
-    """Two runs would take each other's half-written scans for leftovers. The lock ends with its process."""
-    with (store / _LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StoreError(f"{store}: another run is writing to this store; wait for it, or stop it") from error
-        except OSError as error:  # some network file systems have no locks
-            log.debug("no lock on %s: %s", store, error)
-        yield

@@ -5,12 +5,12 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 PYTEST_FLAGS ?=
-# Test processes, one PyTorch thread each: two take 9 1/2 minutes on two cores, one takes 15. Tests of a file stay together.
+# Test processes, one PyTorch thread each: two are 1.6 times as fast as one on two cores. Tests of a file stay together.
 TEST_WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast coverage check format eval bench constraints clean
+.PHONY: help setup demo test test-all coverage check format eval bench constraints clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,14 +41,14 @@ demo: setup  ## the whole chain on a simulated cohort, offline: three networks, 
 	  'annotations=$(DEMO)/annotations.csv' 'excluded=$(DEMO)/annotations_excluded.csv'
 	@echo "open detections/demo/index.html and the reports named above in a browser; 'make eval' computes the last training's again"
 
-test: setup  ## the whole test suite in TEST_WORKERS processes; PYTEST_FLAGS adds options
+test: setup  ## the test suite in TEST_WORKERS processes, but for the tests marked slow; PYTEST_FLAGS adds options
+	$(PYTEST) -m 'not slow' $(PYTEST_FLAGS)
+
+test-all: setup  ## every test: also sweeps, folds, searches, kill -9, several processes
 	$(PYTEST) $(PYTEST_FLAGS)
 
-test-fast: setup  ## without the tests marked slow
-	$(PYTEST) -m 'not slow'
-
-coverage: setup  ## the whole suite with line and branch coverage; fails under 90 %
-	$(MAKE) test PYTEST_FLAGS="--cov --cov-report=term --cov-fail-under=90"
+coverage: setup  ## every test, with line and branch coverage; fails under 90 %
+	$(MAKE) test-all PYTEST_FLAGS="--cov --cov-report=term --cov-fail-under=90"
 
 check: setup  ## lint, format and types
 	$(BIN)/ruff check .

@@ -45,6 +45,8 @@ def help_text() -> str:
             "  lungdet train                                   phantom cohort, offline",
             "  lungdet train data=luna16 data.root=/data/luna16 model=luna_cls trainer.devices=2",
             "  lungdet train -m model=luna_cls,r3d18 seed=1,2  a sweep",
+            "  lungdet cv split.n_folds=5                      all folds, merged and evaluated once",
+            "  lungdet compare runs=[a,b]                      is one better than the other",
             "  lungdet eval run=latest                         numbers and report from a run's predictions",
             "  lungdet detect scan.mhd                         nodules in a whole scan, also untrained",
             "  lungdet detect input=/data/ct networks.segmentation=latest networks.classifier=latest outputs=dicom",

@@ -37,17 +37,19 @@ def main() -> int:
     def command(run: Path) -> list[str]:
         return [sys.executable, str(TRAIN), *fixed, "ckpt_path=auto", f"hydra.run.dir={run}"]
 
-    started = time.monotonic()
-    subprocess.run(command(whole), check=True, stdout=subprocess.DEVNULL)
+    with subprocess.Popen(command(whole), stdout=subprocess.DEVNULL) as process:
+        wait_until_training(whole, process)
+        started = time.monotonic()
+        assert process.wait() == 0
     seconds = time.monotonic() - started
-    print(f"undisturbed: {seconds:.0f} s")
+    print(f"undisturbed: {seconds:.0f} s from the first batch to the report")
     moments = random.Random(options.seed)
     n_killed = 0
     while n_killed < options.kills:
         process = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL)
+        wait_until_training(killed, process)
         try:
-            # Anywhere between its start and its end; what an earlier life has done is not done again.
-            code = process.wait(moments.uniform(0.05, 0.75) * seconds)
+            code = process.wait(moments.uniform(0.0, 0.4) * seconds)
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
@@ -65,6 +67,14 @@ def main() -> int:
     problems = differences(whole, killed)
     print(f"{options.kills} kills: {'; '.join(problems) or 'predictions, weights and history are the same bits'}")
     return 1 if problems else 0
+
+
+def wait_until_training(run: Path, process: subprocess.Popen[bytes]) -> None:
+    """Until this process has written down its environment, which it does just before it trains."""
+    begin = time.time()
+    environment = run / "environment.txt"
+    while process.poll() is None and not (environment.is_file() and environment.stat().st_mtime > begin):
+        time.sleep(0.02)
 
 
 def where(run: Path) -> str:

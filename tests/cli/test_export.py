@@ -19,13 +19,16 @@ from lungdet.cli import export, import_weights
 from lungdet.cli.export import FORMULAS
 from lungdet.cli.networks import calibrator_of, load_network
 from lungdet.errors import RunError
-from lungdet.evaluation.calibration import fit_calibration
+from lungdet.evaluation.calibration import fit_calibration, read_calibration
+from lungdet.evaluation.predictions import write_predictions
 from lungdet.exports.load import FORMATS, load_exported
-from lungdet.metrics.calibrators import Calibrator, Isotonic, Platt, Temperature
+from lungdet.metrics.calibrators import Calibrator, Isotonic, Platt, Temperature, fit_calibrator
 from lungdet.nets.book_weights import load_book_classifier
 from lungdet.nets.luna import LunaModel
 from lungdet.pipeline.book import CROP
+from lungdet.pipeline.calibrated import CalibratedNetwork
 from lungdet.pipeline.crops import apply_window
+from lungdet.training.run_directory import RunDirectory
 
 CONFIG = """
 data:
@@ -95,6 +98,92 @@ def test_the_card_carries_the_calibration_of_its_checkpoint(folder: Path, run: C
     )
     run("checkpoint=last", "name=last")
     assert load_exported(folder / "exports" / "last.safetensors").card.calibration is None
+
+
+def test_the_graphs_give_what_detect_computes(folder: Path, run: Callable[..., None]) -> None:
+    """The network that detect loads from the file is raw: calibrating it again gives the file's probability, once."""
+    table = pd.DataFrame(
+        {"logit": [-1.0, 0.0, 0.5, 1.0, 2.0, 3.0], "label": [0, 0, 1, 0, 1, 1], "fold": 0, "partition": "val"}
+    )
+    fitted = fit_calibration(table, "platt", checkpoint="checkpoints/best.ckpt")
+    (folder / "runs" / "mine" / "calibration.json").write_text(json.dumps(fitted.to_dict()))
+    run("formats=[safetensors,torchscript]")
+    reference = str(folder / "exports" / "mine.ts.pt")
+    network = load_network(reference, role="classifier", checkpoint="best", runs=folder)
+    weights = load_exported(folder / "exports" / "mine.safetensors").net
+    image = torch.rand(3, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert network.calibrator is not None
+    with torch.inference_mode():
+        raw = weights(image)
+        torch.testing.assert_close(network.net(image), raw)
+        once = CalibratedNetwork(network.net, network.calibrator)(image)[:, 0].sigmoid()
+        probability = load_exported(reference).net.answers(image)[1]  # type: ignore[operator]
+    torch.testing.assert_close(probability, once, atol=1e-6, rtol=0)
+    assert (probability - raw[:, 0].sigmoid()).abs().min() > 0.05
+
+
+def make_clinical(folder: Path, *, with_table: bool = True) -> pd.DataFrame:
+    """Make runs/mine one with clinical features, whose fused logits are 2 + 3 times those of the image branch."""
+    run = RunDirectory(folder / "runs" / "mine")
+    rng = np.random.default_rng(0)
+    n = 120
+    logit = rng.normal(size=n).astype(np.float32)
+    table = pd.DataFrame(
+        {
+            "series_uid": [f"1.{i}" for i in range(n)],
+            "patient_id": [f"P{i}" for i in range(n)],
+            "candidate_id": np.arange(n),
+            **{f"center_{axis}_mm": 0.0 for axis in "xyz"},
+            "label": (rng.uniform(size=n) < 1 / (1 + np.exp(-2 * logit - 1))).astype(np.int8),
+            "diameter_mm": 8.0,
+            "logit": logit,
+            "fold": 0,
+            "partition": np.where(np.arange(n) < 80, "val", "test"),
+        }
+    )
+    fused = fit_calibration(table.assign(logit=2 + 3 * logit), "platt", checkpoint="checkpoints/best.ckpt")
+    run.write_json(run.calibration, fused.to_dict())
+    run.write_json(run.provenance, {"checkpoint": "checkpoints/best.ckpt", "clinical": {"file": "clinical.csv"}})
+    if with_table:
+        write_predictions(table, run.image_branch)
+    return table
+
+
+def test_the_image_branch_has_a_calibration_of_its_own(
+    folder: Path, run: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = make_clinical(folder)
+    run("formats=torchscript")
+    assert "platt is fitted to the logits of its image branch alone" in capsys.readouterr().out
+    card = load_exported(folder / "exports" / "mine.ts.pt").card
+    rows = table[table["partition"] == "val"]
+    assert card.calibration is not None
+    assert calibrator_of(card) == fit_calibrator("platt", rows["logit"], rows["label"])
+    assert (card.calibration["n_rows"], card.calibration["of"]) == (80, "the image branch alone")
+    assert card.training["clinical"] == {"file": "clinical.csv"}
+    assert card.training["exported_part"].startswith("the image branch alone")
+    fused = read_calibration(folder / "runs" / "mine" / "calibration.json").single
+    assert isinstance(fused, Platt)
+    # Fitted to 2 + 3 x: a third of the slope. Nothing of it may be left in the files.
+    assert card.calibration["parameters"]["slope"] == pytest.approx(3 * fused.slope, rel=1e-4)
+    # What detect does with the run itself.
+    network = load_network(str(folder / "runs" / "mine"), role="classifier", checkpoint="best", runs=folder)
+    assert network.calibrator == calibrator_of(card)
+
+
+def test_without_its_own_logits_the_image_branch_stays_uncalibrated(
+    folder: Path, run: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_clinical(folder, with_table=False)
+    run("formats=torchscript")
+    assert (
+        "the image branch of mine is not calibrated: there is no baseline_image_branch.parquet"
+        in capsys.readouterr().out
+    )
+    card = load_exported(folder / "exports" / "mine.ts.pt").card
+    assert card.calibration is None
+    assert card.second_output is not None
+    assert card.second_output["calibrated"] is False
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,32 @@ def test_numbers_of_another_checkpoint_are_left_out() -> None:
     assert card.training["exported_checkpoint"] == "last"
 
 
+def test_a_run_with_clinical_features_is_its_image_branch() -> None:
+    """The numbers of the two together would be those of a network that is not in the files."""
+    branch = {"auroc": {"value": 0.7, "low": 0.6, "high": 0.8}, "average_precision": {"value": 0.5}}
+    report = {
+        **RUN.report,
+        "partition": "test",
+        "baselines": [
+            {"name": "diameter alone", "ranking": {"auroc": {"value": 0.6}}},
+            {"name": "its image branch alone", "ranking": branch, "auroc_difference": {"value": 0.2}},
+        ],
+    }
+    clinical = {"file": "clinical.csv", "features": ["age_years"]}
+    run = dataclasses.replace(
+        RUN,
+        provenance={**RUN.provenance, "clinical": clinical},
+        report=report,
+        image_branch="its image branch alone",
+    )
+    card = card_of_run(run, LunaModel(conv_channels=2), name="a")
+    assert card.training["clinical"] == clinical
+    assert card.training["exported_part"].startswith("the image branch alone: what the clinical features add")
+    assert card.metrics == {"test": {**branch, "counts": {"positives": 3}}}
+    assert card_of_run(dataclasses.replace(run, report=RUN.report), LunaModel(), name="a").metrics == {}
+    assert "exported_part" not in card_of_run(RUN, LunaModel(conv_channels=2), name="a").training
+
+
 def test_a_run_without_report() -> None:
     card = card_of_run(dataclasses.replace(RUN, provenance={}, report={}), LunaModel(), name="a")
     assert card.metrics == {}

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from lungdet.errors import ShapeError
+from lungdet.errors import RunError, ShapeError
+from lungdet.exports.calibrated import SigmoidOfLine, WithProbability
 from lungdet.exports.card import NetworkCard
 from lungdet.exports.frozen import FrozenNetwork
 
@@ -48,6 +51,22 @@ def test_autocast_is_left_outside(classifier: Net) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         FrozenNetwork(classifier[1], graph)(torch.zeros(1, 1, 24, 32, 32, dtype=torch.bfloat16))
     assert seen == [torch.float32]
+
+
+def test_the_probability_is_given_on_request(classifier: Net) -> None:
+    """The pipeline sees the raw outputs alone, of old files and new ones."""
+    net, card = classifier
+    new = dataclasses.replace(card, second_output={"name": "probability"})
+    image = torch.rand(2, 1, 24, 32, 32)
+    loaded = FrozenNetwork(new, WithProbability(net, SigmoidOfLine()))
+    with torch.inference_mode():
+        outputs, probability = loaded.answers(image)
+        assert torch.equal(loaded(image), outputs)
+        torch.testing.assert_close(probability, outputs.softmax(dim=1)[:, 1])
+        assert [answer.shape for answer in FrozenNetwork(card, net).answers(image)] == [(2, 2)]
+        for wrong in (FrozenNetwork(new, net), FrozenNetwork(card, WithProbability(net, SigmoidOfLine()))):
+            with pytest.raises(RunError, match="they belong to different exports; copy both again"):
+                wrong(image)
 
 
 def test_it_has_no_training_mode(classifier: Net) -> None:

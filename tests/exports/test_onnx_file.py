@@ -96,6 +96,14 @@ def test_a_model_with_two_inputs(load_changed: LoadChanged) -> None:
         load_changed(change)
 
 
+def test_other_outputs_than_the_card_says(load_changed: LoadChanged) -> None:
+    def change(model: Any) -> None:
+        del model.graph.output[1:]
+
+    with pytest.raises(RunError, match=r"gives \['outputs'\], its card says \['outputs', 'probability'\]"):
+        load_changed(change)
+
+
 def test_other_files(copied: Copied, write_with_hash: Replace) -> None:
     with pytest.raises(RunError, match="cannot be read as ONNX"):
         load_exported(write_with_hash(copied("onnx"), b"no model", "onnx"))

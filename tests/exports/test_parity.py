@@ -1,14 +1,27 @@
 from __future__ import annotations
 
+import dataclasses
 import logging
 
+import numpy as np
+import numpy.typing as npt
 import pytest
+import scipy.special
 import torch
 from torch import Tensor, nn
 
 from lungdet.errors import RunError
+from lungdet.exports.calibrated import SigmoidOfLine, WithProbability
 from lungdet.exports.card import NetworkCard
-from lungdet.exports.parity import check_parity, ct_like_image, parity_images, random_image, windowed
+from lungdet.exports.frozen import FrozenNetwork
+from lungdet.exports.parity import (
+    check_parity,
+    check_probability,
+    ct_like_image,
+    parity_images,
+    random_image,
+    windowed,
+)
 
 Net = tuple[nn.Module, NetworkCard]
 
@@ -55,6 +68,70 @@ def test_another_shape_is_an_error(classifier: Net) -> None:
     net, card = classifier
     with pytest.raises(RunError, match=r"answers \(1, 4\) where the network answers \(1, 2\)"):
         check_parity(net, Shifted(net, 0.0, extra=1), card.input, name="x")
+
+
+def sigmoid(logit: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    result: npt.NDArray[np.float64] = scipy.special.expit(logit)
+    return result
+
+
+class Off(nn.Module):
+    """A probability that is off by a constant, or in another type or shape."""
+
+    def __init__(self, by: float, *, dtype: torch.dtype = torch.float32, n_axes: int = 1) -> None:
+        super().__init__()
+        self.by, self.dtype, self.n_axes = by, dtype, n_axes
+
+    def forward(self, logit: Tensor) -> Tensor:
+        p = (torch.sigmoid(logit) + self.by).to(self.dtype)
+        return p if self.n_axes == 1 else p[:, None]
+
+
+def loaded_with(second: nn.Module, classifier: Net) -> FrozenNetwork:
+    card = dataclasses.replace(classifier[1], second_output={"name": "probability"})
+    return FrozenNetwork(card, WithProbability(classifier[0], second))
+
+
+def test_the_second_output_is_compared_too(classifier: Net) -> None:
+    net, card = classifier
+    loaded = loaded_with(Off(5e-6), classifier)
+    second = check_parity(net, loaded, card.input, name="x", probability=sigmoid)["probability"]
+    assert second["max_abs_difference"] == pytest.approx(5e-6, rel=0.05)
+    assert second["tolerance"] == 1e-5
+    assert "probability" not in check_parity(net, net, card.input, name="x")
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (Off(2e-5), r"the probability of x differs from its formula in float64 by 2\.?\d*e-05 .allowed 1e-05."),
+        (Off(float("nan")), r"the probability of x differs .* by inf"),
+        (Off(0, dtype=torch.float64), r"a probability torch.float64 \(1,\), not float32 \[B\]"),
+        (Off(0, n_axes=2), r"a probability torch.float32 \(1, 1\), not float32 \[B\]"),
+    ],
+)
+def test_a_wrong_probability_is_an_error(second: nn.Module, message: str, classifier: Net) -> None:
+    net, card = classifier
+    with pytest.raises(RunError, match=message):
+        check_parity(net, loaded_with(second, classifier), card.input, name="x", probability=sigmoid)
+
+
+def test_a_missing_probability_is_an_error(classifier: Net) -> None:
+    net, card = classifier
+    with pytest.raises(RunError, match=r"x gives 1 tensor.s., not outputs and probability"):
+        check_parity(net, net, card.input, name="x", probability=sigmoid)
+
+
+def test_the_calibration_alone_is_checked_where_no_image_has_its_logit() -> None:
+    """Logits of 30 come from no random image; there only a rise of 3e-5 is left out."""
+
+    class Short(nn.Module):
+        def forward(self, logit: Tensor) -> Tensor:
+            return torch.sigmoid(logit.clamp(max=10.0))
+
+    assert check_probability(SigmoidOfLine(), sigmoid) < 2e-7
+    with pytest.raises(RunError, match=r"the calibration in float32 differs from its formula .* by 4.54e-05"):
+        check_probability(Short(), sigmoid)
 
 
 def test_inputs_fill_the_window_and_look_like_lung(classifier: Net, slices: Net) -> None:

@@ -68,10 +68,10 @@ def test_pickled_weights(load_changed: LoadChanged) -> None:
     def change(records: Records) -> None:
         name = "data/weights/model_weights_config.json"
         config = json.loads(records[name])
-        config["config"]["head_linear.bias"]["use_pickle"] = True
+        config["config"]["net.head_linear.bias"]["use_pickle"] = True
         records[name] = json.dumps(config).encode()
 
-    with pytest.raises(RunError, match=r"pickled data for 'head_linear.bias'"):
+    with pytest.raises(RunError, match=r"pickled data for 'net.head_linear.bias'"):
         load_changed(change)
 
 
@@ -150,7 +150,7 @@ def test_foreign_types_of_inputs(load_changed: LoadChanged) -> None:
 
 def test_nan_weights(load_changed: LoadChanged) -> None:
     def change(records: Records) -> None:
-        config = json.loads(records["data/weights/model_weights_config.json"])["config"]["head_linear.bias"]
+        config = json.loads(records["data/weights/model_weights_config.json"])["config"]["net.head_linear.bias"]
         name = f"data/weights/{config['path_name']}"
         records[name] = b"\x00\x00\xc0\x7f" + records[name][4:]
 

@@ -76,7 +76,7 @@ def test_nan_weights(copied: Copied, write_with_hash: Replace) -> None:
     path = copied("torchscript")
     program = torch.jit.load(path)  # type: ignore[no-untyped-call]
     with torch.no_grad():
-        program.head_linear.bias.fill_(float("inf"))
+        program.net.head_linear.bias.fill_(float("inf"))
     buffer = io.BytesIO()
     torch.jit.save(program, buffer)
     with pytest.raises(RunError, match=r"head_linear.bias has NaN or infinite weights"):

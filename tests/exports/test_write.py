@@ -8,12 +8,15 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from lungdet.errors import ConfigError, RunError
+from lungdet.exports.calibrated import WithProbability, probability_module
 from lungdet.exports.card import NetworkCard, read_card
+from lungdet.exports.frozen import FrozenNetwork
 from lungdet.exports.load import FORMATS
 from lungdet.exports.rebuild import rebuild
 from lungdet.exports.write import export_network
@@ -43,7 +46,7 @@ def test_a_failed_parity_check_leaves_nothing(classifier: Net, tmp_path: Path, m
         net = rebuild(card.network)
         net.load_state_dict(classifier[0].state_dict())
         net.get_parameter("head_linear.bias").data.add_(1.0)
-        return net
+        return FrozenNetwork(card, WithProbability(net, probability_module(None)))
 
     monkeypatch.setitem(FORMATS, "torchscript", dataclasses.replace(FORMATS["torchscript"], load=load_wrong))
     with pytest.raises(RunError, match=r"torchscript .net.ts.pt. differs from the trained network by 1 "):
@@ -65,6 +68,20 @@ def test_nan_weights(classifier: Net, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"head_linear.bias has NaN"):
         export_network(net, classifier[1], tmp_path / "out", formats=["safetensors"])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_calibration_needs_something_to_be_compared_with(classifier: Net, tmp_path: Path) -> None:
+    calibration = {"parameters": {"method": "temperature", "temperature": 2.0}, "formula": "f"}
+    card = dataclasses.replace(classifier[1], calibration=calibration)
+    with pytest.raises(RunError, match=r"pass probability=calibrator.probability, or export formats=\['safetensors'\]"):
+        export_network(classifier[0], card, tmp_path / "out", formats=["torchscript"])
+    with pytest.raises(RunError, match=r"the calibration in float32 differs from its formula in float64 by 0\."):
+        export_network(
+            classifier[0], card, tmp_path / "out", formats=["torchscript"], probability=lambda x: 1 / (1 + np.exp(-x))
+        )
+    assert not (tmp_path / "out").exists()
+    _, path = export_network(classifier[0], card, tmp_path / "out", formats=["safetensors"])
+    assert read_card(path).second_output is None
 
 
 @pytest.mark.parametrize("formats", [[], ["onxx"], ["safetensors", "safetensors"]])

@@ -107,31 +107,22 @@ def calibration_for(run_directory: RunDirectory, checkpoint: Path) -> dict[str, 
         return None
     fitted = read_calibration(run_directory.calibration)
     name = run_directory.path.name
-    if len(fitted.fits) != 1:
+    if fitted.single is None:
         log.warning("%s is not calibrated: %s", name, fitted.missing or "its calibration is of several folds")
         return None
     if fitted.checkpoint is None or Path(fitted.checkpoint).name != checkpoint.name:
         log.warning("%s: the calibration was fitted to %s, not to %s", name, fitted.checkpoint, checkpoint.name)
         return None
     of_branch = image_branch_of(run_directory) is not None
-    if of_branch and not run_directory.image_branch.is_file():
-        log.warning(
-            "%s is not calibrated: its calibration is of image and clinical features together, and there is no %s to "
-            "fit one of the image branch alone; make it: lungdet predict run=%s",
-            name,
-            run_directory.image_branch.name,
-            name,
-        )
+    used = calibration_of_image_branch(run_directory, fitted) if of_branch else fitted
+    if used is None or used.single is None:
+        why = f"there is no {run_directory.image_branch.name}; make it: lungdet predict run={name}"
+        log.warning("the image branch of %s is not calibrated: %s", name, why if used is None else used.missing)
         return None
-    if of_branch:
-        fitted = calibration_of_image_branch(run_directory, fitted)
-    if fitted.single is None:
-        log.warning("%s is not calibrated: %s", name, fitted.missing)
-        return None
-    fit = fitted.fits[0]
+    fit = used.fits[0]
     return {
-        "parameters": fitted.single.to_dict(),
-        "formula": FORMULAS[fitted.method],
+        "parameters": used.single.to_dict(),
+        "formula": FORMULAS[used.method],
         "fitted_on": FITTED_ON,
         "n_rows": fit.n_rows,
         "n_positives": fit.n_positives,
@@ -140,7 +131,7 @@ def calibration_for(run_directory: RunDirectory, checkpoint: Path) -> dict[str, 
 
 
 def image_branch_of(run_directory: RunDirectory) -> str | None:
-    """The baseline of a run's report that is all an export holds of a network with clinical features; None of others."""
+    """Of a network with clinical features: the baseline in its report that is all an export holds. None of others."""
     if "clinical" not in run_directory.read_provenance() and not run_directory.image_branch.is_file():
         return None
     from lungdet.training.clinical_baselines import IMAGE_BRANCH_ALONE
@@ -148,14 +139,15 @@ def image_branch_of(run_directory: RunDirectory) -> str | None:
     return IMAGE_BRANCH_ALONE
 
 
-def calibration_of_image_branch(run_directory: RunDirectory, fused: RunCalibration) -> RunCalibration:
-    """The run's method of calibration, fitted to what its image branch said of the same validation rows."""
+def calibration_of_image_branch(run_directory: RunDirectory, fused: RunCalibration) -> RunCalibration | None:
+    """The run's method of calibration, fitted to its image branch's logits of the same rows; None without those."""
     from lungdet.evaluation.calibration import fit_calibration
     from lungdet.evaluation.predictions import read_predictions
 
-    table = read_predictions(run_directory.image_branch)
-    log.info("%s: %s fitted to the logits of its image branch alone", run_directory.path.name, fused.method)
-    return fit_calibration(table, fused.method, checkpoint=fused.checkpoint)
+    if not run_directory.image_branch.is_file():
+        return None
+    log.info("%s: %s is fitted to the logits of its image branch alone", run_directory.path.name, fused.method)
+    return fit_calibration(read_predictions(run_directory.image_branch), fused.method, checkpoint=fused.checkpoint)
 
 
 def crop_of(data: dict[str, Any]) -> tuple[int, int, int]:

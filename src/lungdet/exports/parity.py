@@ -31,8 +31,8 @@ PyTorch's two memory formats, and by 1.3e-4 from its own float64 arithmetic.
 PROBABILITY_TOLERANCE = 1e-5
 """Largest absolute difference of the second output to float64 arithmetic on the file's own logit.
 
-float32 rounds slope * logit and the intercept before they are added, so the difference grows with them: 1e-5 is reached
-where both are beyond 100. Elsewhere 1e-6 is not.
+float32 rounds slope * logit before the intercept is added, so the difference grows with both: it is 1e-7 where they are
+of the usual size, and 3e-6 for an intercept of 300.
 """
 
 Probability = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
@@ -131,6 +131,8 @@ def check_probability(module: nn.Module, probability: Probability) -> float:
 
 
 def _probability_difference(answers: tuple[Tensor, ...], probability: Probability, *, name: str) -> float:
+    if len(answers) != 2:
+        raise RunError(f"{name} gives {len(answers)} tensor(s), not outputs and probability")
     outputs, given = answers[0].float(), answers[1]
     if given.dtype != torch.float32 or given.shape != outputs.shape[:1]:
         raise RunError(f"{name} gives a probability {given.dtype} {tuple(given.shape)}, not float32 [B]")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
+import logging
 import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +20,8 @@ from lungdet.exports.card import FileEntry, NetworkCard
 from lungdet.exports.load import FORMATS
 from lungdet.exports.parity import Probability, check_parity, check_probability
 from lungdet.nets.state_file import require_finite_tensors
+
+log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 
@@ -116,10 +118,10 @@ def _write_all(
 def _with_probability(net: nn.Module, card: NetworkCard, probability: Probability) -> tuple[nn.Module, NetworkCard]:
     """The network with its second output, and the card that says so."""
     module = probability_module(card.calibration)
-    second: dict[str, Any] = {
-        **describe_second_output(card),
-        "max_abs_difference_to_float64": check_probability(module, probability),
-    }
+    second = describe_second_output(card)
+    difference = check_probability(module, probability)
+    log.info("second output of the graphs: %s, %s; within %.1g", second["name"], second["meaning"], difference)
+    second["max_abs_difference_to_float64"] = difference
     return WithProbability(net, module).eval(), dataclasses.replace(card, second_output=second)
 
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from lungdet.cli.sanity_checks import as_training, find_predictions
 from lungdet.config import conf_folder
-from lungdet.config.schema import TrainConfig
+from lungdet.config.training_schema import TrainConfig
 from lungdet.errors import RunError
 
 

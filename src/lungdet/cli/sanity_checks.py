@@ -68,7 +68,7 @@ class Subject:
 def as_training(cfg: DictConfig) -> DictConfig:
     """The keys that `lungdet train` has, for one device: nothing is gained from more here."""
     from lungdet.cli.initial_weights import with_initial_weights
-    from lungdet.config.schema import TrainConfig
+    from lungdet.config.training_schema import TrainConfig
 
     names = {field.name for field in dataclasses.fields(TrainConfig)}
     training = DictConfig({key: value for key, value in cfg.items() if key in names})

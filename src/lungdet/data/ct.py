@@ -22,13 +22,14 @@ from lungdet.data.candidates import CandidateSamples
 from lungdet.data.clinical import ClinicalFeatures, ClinicalTable
 from lungdet.data.extra_negatives import ExtraNegatives
 from lungdet.data.intensity import Window
+from lungdet.data.option_checks import check_options
 from lungdet.data.partition_loaders import PartitionLoaders
 from lungdet.data.partitions import Split
 from lungdet.data.sample import SampleSpec
 from lungdet.data.sample_kind import BatchDataset, SampleKind
 from lungdet.data.sampling import SamplingRule
 from lungdet.data.splits import SplitRule
-from lungdet.errors import ConfigError, RunError, StoreError
+from lungdet.errors import RunError, StoreError
 from lungdet.io.luna16 import Luna16
 from lungdet.store.reader import CtStore
 from lungdet.store.schema import CropSize, StoreSpec
@@ -90,30 +91,14 @@ class CtDataModule(PartitionLoaders):
         self.store_path, self.store_spec = Path(store_path), store
         self.window, self.augment, self.split = window, augment, split
         self.samples: SampleKind = CandidateSamples() if samples is None else samples
-        self.extra_negatives = None
-        if extra_negatives:
-            if not isinstance(self.samples, CandidateSamples):
-                raise ConfigError(
-                    [
-                        f"data.extra_negatives is for data/samples=candidates, not for {type(self.samples).__name__}; "
-                        "type data.extra_negatives=null"
-                    ]
-                )
-            self.extra_negatives = ExtraNegatives(extra_negatives, share=extra_negatives_share)
-        elif extra_negatives_share is not None:
-            raise ConfigError(
-                [
-                    f"data.extra_negatives_share={extra_negatives_share} needs a table in data.extra_negatives: mine "
-                    "one (lungdet mine run=R) and type data.extra_negatives=R/mined.csv"
-                ]
-            )
-        if clinical is not None and self.samples.spec((1, 1, 1), window=window).target != "class":
-            raise ConfigError(
-                [
-                    "data.clinical is for candidates and nodules, not for "
-                    f"{type(self.samples).__name__}; type data.clinical=null"
-                ]
-            )
+        check_options(
+            self.samples,
+            window=window,
+            extra_negatives=extra_negatives,
+            extra_negatives_share=extra_negatives_share,
+            clinical=clinical,
+        )
+        self.extra_negatives = ExtraNegatives(extra_negatives, share=extra_negatives_share) if extra_negatives else None
         self.clinical = clinical
         self._clinical_features: ClinicalFeatures | None = None
         # Here, so that a crop in mm on a store of native spacing is refused before anything runs.

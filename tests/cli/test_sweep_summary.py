@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from lungdet.cli.sweep_summary import FAILURE, estimates_of, forget_failure, note_failure, read_run, settings_of
-from lungdet.errors import RunError
 
 ESTIMATE = {"value": 0.8, "low": 0.7, "high": None, "reason": "r"}
 
@@ -52,9 +51,9 @@ def test_a_run_that_was_stopped_has_the_best_of_its_history(mode: str, score: fl
 
 def test_why_a_job_failed_is_kept_until_it_is_tried_again(tmp_path: Path) -> None:
     folder = job(tmp_path / "0")
-    note_failure(folder, RunError("x"), "no run 'b'")
+    note_failure(folder, "no run 'b'")
     run = read_run(folder, monitor="val/auroc", mode="max")
-    assert (run.status, run.reason) == ("failed", "RunError: no run 'b'")
+    assert (run.status, run.reason) == ("failed", "no run 'b'")
     assert math.isnan(run.score)
     forget_failure(folder)
     forget_failure(folder)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from lungdet.errors import ConfigError
+from lungdet.nets.synced_batch_norm import SyncedBatchNorm
 from lungdet.tasks.epoch_task import EpochTask
 
 
@@ -28,9 +29,8 @@ def draws(*, seed: int = 0, epoch: int = 0, batch: int = 0, rank: int = 0) -> fl
     """What a random layer would draw in this step, whatever was drawn before."""
     task = make_task()
     torch.manual_seed(seed)
+    task._trainer = cast(Any, SimpleNamespace(current_epoch=epoch, global_rank=rank, world_size=1))
     task.setup("fit")
-    trainer = SimpleNamespace(current_epoch=epoch, global_rank=rank)
-    task._trainer = cast(Any, trainer)
     torch.rand(7)
     task.on_train_batch_start(None, batch)
     return torch.rand(()).item()
@@ -43,6 +43,7 @@ def test_random_numbers_of_a_step_depend_on_seed_epoch_batch_and_process_only() 
 
 def test_a_checkpoint_keeps_the_seed_and_one_without_it_still_loads(tmp_path: Path) -> None:
     task, checkpoint = make_task(), dict[str, Any]()
+    task._trainer = cast(Any, SimpleNamespace(world_size=1))
     torch.manual_seed(5)
     task.setup("fit")
     task.on_save_checkpoint(checkpoint)
@@ -52,6 +53,14 @@ def test_a_checkpoint_keeps_the_seed_and_one_without_it_still_loads(tmp_path: Pa
     assert other._seed == 0
     other.on_load_checkpoint(checkpoint)
     assert other._seed == 5
+
+
+def test_several_processes_share_the_statistics_of_batch_norms() -> None:
+    for world_size, shared in ((1, False), (2, True)):
+        task = make_task(nn.Sequential(nn.Conv3d(1, 2, 3), nn.BatchNorm3d(2)))
+        task._trainer = cast(Any, SimpleNamespace(world_size=world_size))
+        task.setup("fit")
+        assert isinstance(cast(nn.Sequential, task.net)[1], SyncedBatchNorm) is shared
 
 
 def test_samples_are_counted_over_all_processes(tmp_path: Path) -> None:

@@ -54,12 +54,11 @@ def launch(root: str, task: Callable[[DictConfig], Any]) -> None:
         try:
             return task(cfg)
         except (LungdetError, HydraException, OmegaConfBaseException) as error:
-            # Kept, not raised: Hydra would announce it in its own words, and a sweep goes on with its other jobs, which
-            # may be in other processes: their failures are found in the jobs' folders.
-            if in_sweep is None:
-                failures.append(error)
-            else:
-                note_failure(in_sweep, error, explain(error, root))
+            # Kept, not raised: Hydra would announce it in its own words, and a sweep goes on with its other jobs. These
+            # may be in other processes, whose failures are found in the jobs' folders.
+            failures.append(error)
+            if in_sweep is not None:
+                note_failure(in_sweep, explain(error, root))
             return None
 
     try:
@@ -68,8 +67,10 @@ def launch(root: str, task: Callable[[DictConfig], Any]) -> None:
         failures.append(error)
     except KeyboardInterrupt:
         leave(["interrupted"], code=130)
-    if failures or sweep_failures:
-        leave(list(dict.fromkeys([*(explain(error, root) for error in failures), *sweep_failures])))
+    told = list(dict.fromkeys(explain(error, root) for error in failures))
+    told += [f"{job}: {message}" for job, message in sweep_failures.items() if message not in told]
+    if told:
+        leave(told)
 
 
 def _sweep_job() -> Path | None:

@@ -26,8 +26,8 @@ FAILURE = "failure.txt"
 # Overrides that say where runs go or how they are shown, not what they are.
 _NOT_SETTINGS = ("paths.", "hydra", "ckpt_path", "trainer.enable_progress_bar", "callbacks.progress", "logger")
 
-# What the jobs of the last multirun of this process failed with, for its exit code.
-failures: list[str] = []
+# Job -> what it failed with, of the last multirun of this process, for its exit code.
+failures: dict[str, str] = {}
 
 
 class SummariseSweep(Callback):
@@ -37,9 +37,7 @@ class SummariseSweep(Callback):
         """Write sweep.csv, sweep.json, sweep.md and sweep.html, and remember what failed."""
         folder = Path(str(config.hydra.sweep.dir)).resolve()
         jobs = sorted((p for p in folder.glob("*") if (p / ".hydra").is_dir()), key=_by_number)
-        failures.extend(
-            f"{job.name}: {(job / FAILURE).read_text().strip()}" for job in jobs if (job / FAILURE).is_file()
-        )
+        failures.update({job.name: (job / FAILURE).read_text().strip() for job in jobs if (job / FAILURE).is_file()})
         try:
             table = summarise(jobs, title=folder.name)
         except LungdetError as error:
@@ -144,10 +142,10 @@ def log_best(table: SweepTable) -> None:
     log.info("%s; best %s %.4g: %s %s", counted, table.monitor, best.score, best.name, settings)
 
 
-def note_failure(folder: Path, error: Exception, message: str) -> None:
+def note_failure(folder: Path, message: str) -> None:
     """Keep why a job failed beside its log, for whoever collects the sweep; an earlier reason is replaced."""
     if folder.is_dir():
-        (folder / FAILURE).write_text(f"{type(error).__name__}: {message}\n")
+        (folder / FAILURE).write_text(message + "\n")
 
 
 def forget_failure(folder: Path) -> None:

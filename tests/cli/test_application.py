@@ -96,6 +96,14 @@ def test_a_flag_may_stand_anywhere_and_a_sweep_goes_on_after_a_failure(
     assert capsys.readouterr().err.endswith("lungdet: no run 'a'\nno run 'b'\n")
 
 
+@pytest.mark.parametrize("words", [["-m", "--cfg", "job"], ["--info=defaults", "--multirun"]])
+def test_showing_and_sweeping_at_once_is_told_in_one_line(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ends(monkeypatch, lambda cfg: None, *words) == 2
+    assert "leave one of them out" in capsys.readouterr().err
+
+
 def test_paths_are_absolute_before_anything_is_kept(tmp_path: Path) -> None:
     cfg = OmegaConf.create(
         {

@@ -43,6 +43,8 @@ def launch(root: str, task: Callable[[DictConfig], Any]) -> None:
 
     # argparse takes overrides on one side of a flag only; people type `seed=1,2 -m`, and also `-m seed=1,2`.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
+    if _shows_only(sys.argv[1:]) and {"-m", "--multirun"} & set(sys.argv[1:]):
+        leave(["--cfg and --info show one composed configuration, -m runs many; leave one of them out"])
     failures: list[Exception] = []
     sweep_failures.clear()
 
@@ -71,6 +73,10 @@ def launch(root: str, task: Callable[[DictConfig], Any]) -> None:
     told += [f"{job}: {message}" for job, message in sweep_failures.items() if message not in told]
     if told:
         leave(told)
+
+
+def _shows_only(words: list[str]) -> bool:
+    return any(word.partition("=")[0] in ("--cfg", "-c", "--info", "-i") for word in words)
 
 
 def _sweep_job() -> Path | None:

@@ -75,3 +75,28 @@ def test_a_batch_norm_of_nothing_is_refused() -> None:
     synchronise_batch_norm(layer)
     with pytest.raises(ValueError, match=r"needs \[B, C, ...\], got 1 axes"):
         layer(torch.zeros(3))
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet18"])
+def test_networks_of_timm_give_what_they_gave(name: str) -> None:
+    """Those of the efficient kind activate in their batch norms."""
+    import timm
+
+    torch.manual_seed(0)
+    net = timm.create_model(name, pretrained=False, num_classes=2).eval()
+    images = torch.randn(2, 3, 64, 64)
+    expected = net(images)
+    synchronise_batch_norm(net)
+    assert any(isinstance(module, SyncedBatchNorm) for module in net.modules())
+    assert torch.equal(net(images), expected)
+
+
+def test_a_batch_norm_of_another_kind_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    class Louder(nn.BatchNorm2d):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(input)
+
+    net = nn.Sequential(Louder(3))
+    synchronise_batch_norm(net)
+    assert type(net[0]) is Louder
+    assert "0: each process keeps its own statistics of a Louder" in caplog.text

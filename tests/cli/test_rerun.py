@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,7 +36,8 @@ def test_every_kind_of_column_counts() -> None:
     other = table()
     other.loc[0, "logit"] = np.float32(0.75)
     other["series_uid"] = ["a", "c"]
-    other = other.assign(counts=[np.array([1, 2]), np.array([3, 6])])
+    vectors: Any = [np.array([1, 2]), np.array([3, 6])]
+    other = other.assign(counts=vectors)
     assert compare_tables(table(), other) == {
         "identical": False, "n_rows": 2, "n_rows_again": 2, "n_different": 2, "largest": 2.0,
     }  # fmt: skip

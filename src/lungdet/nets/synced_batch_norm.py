@@ -62,6 +62,9 @@ class SyncedBatchNorm(_BatchNorm):
 class SyncedBatchNormAct(SyncedBatchNorm):
     """The same for timm's batch norm, which applies an activation (and a dropping layer) in the same module."""
 
+    act: nn.Module
+    drop: nn.Module
+
     def forward(self, input: Tensor) -> Tensor:
         """Float [B, C, H, W] -> the same shape and dtype."""
         activated: Tensor = self.act(self.drop(super().forward(input)))

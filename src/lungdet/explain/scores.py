@@ -1,0 +1,54 @@
+"""What an explanation asks a classifier for: the logit or the probability of each sample's true class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from lungdet.errors import ConfigError, ShapeError
+
+# float32 [N, C, *space] and int64 [N], the class asked for -> float32 [N].
+ClassScore = Callable[[Tensor, Tensor], Tensor]
+# Outputs of a network, float [N, 1] or [N, 2] -> float32 [N], the logit of class 1.
+ToLogit = Callable[[Tensor], Tensor]
+
+
+def class_logit(network: nn.Module, to_logit: ToLogit) -> ClassScore:
+    """The logit of the class asked for: that of class 1, with its sign turned for class 0.
+
+    Gradients are taken of this: the slope of a probability near 0 or 1 is lost in float32.
+
+    Args:
+        network: a binary classifier in evaluation mode; anything else it needs is its caller's to bind.
+        to_logit: the convention of its outputs (`lungdet.losses.classification.binary_logit`).
+
+    Returns:
+        A function of images and classes. It raises ConfigError while the network is in training mode, where dropout
+        and batch norm would make a sample's score depend on its batch, and ShapeError for classes that are not 0 or 1
+        or not one per image.
+    """
+
+    def score(images: Tensor, classes: Tensor) -> Tensor:
+        if network.training:
+            raise ConfigError(
+                [f"{type(network).__name__} is in training mode, so its answer changes from call to call: type .eval()"]
+            )
+        if classes.shape != images.shape[:1] or bool(((classes != 0) & (classes != 1)).any()):
+            raise ShapeError(
+                f"{len(images)} image(s) need {len(images)} class(es) that are 0 or 1, got {classes.tolist()[:8]}"
+            )
+        return to_logit(network(images)) * (2 * classes.to(images.device) - 1)
+
+    return score
+
+
+def class_probability(network: nn.Module, to_logit: ToLogit) -> ClassScore:
+    """The probability of the class asked for; arguments and errors as `class_logit`."""
+    logit = class_logit(network, to_logit)
+
+    def score(images: Tensor, classes: Tensor) -> Tensor:
+        return torch.sigmoid(logit(images, classes))
+
+    return score

@@ -49,12 +49,16 @@ def test_two_processes_inside_a_sweep_work(
 def test_jobs_beside_each_other_and_one_that_fails(
     workplace: Path, lungdet_process: Command, tiny_training: tuple[str, ...]
 ) -> None:
-    """The failure happened in another process; the table and the exit code know it all the same."""
+    """The failure happened in another process; the table and the exit code know it all the same.
+
+    The cohort is made in the workers of joblib, which have their own way of starting processes, and so is a loader's.
+    """
     folder = workplace / "runs" / "sweep-joblib"
+    elsewhere = (f"data.root={workplace}/joblib", f"data.store_path={workplace}/joblib.zarr", "data.num_workers=1")
     with pytest.raises(AssertionError, match="optim: Invalid learning rate: -1"):
         lungdet_process(
-            "train", "-m", *tiny_training, "trainer.max_epochs=1", "optim.lr=0.001,-1", "hydra/launcher=joblib",
-            "hydra.launcher.n_jobs=2", f"hydra.sweep.dir={folder}",
+            "train", "-m", *tiny_training, "trainer.max_epochs=1", "optim.lr=0.001,-1", *elsewhere,
+            "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"hydra.sweep.dir={folder}",
         )  # fmt: skip
     table = pd.read_csv(folder / "sweep.csv").set_index("optim.lr")
     assert table["status"].to_dict() == {0.001: "finished", -1.0: "failed"}

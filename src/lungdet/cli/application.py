@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import multiprocessing
 import os
 import re
 import sys
@@ -52,6 +53,7 @@ def launch(root: str, task: Callable[[DictConfig], Any]) -> None:
         quiet_known_warnings()
         in_sweep = _sweep_job()
         if in_sweep is not None:
+            start_processes_as_usual()
             forget_failure(in_sweep)
         try:
             return task(cfg)
@@ -73,6 +75,16 @@ def launch(root: str, task: Callable[[DictConfig], Any]) -> None:
     told += [f"{job}: {message}" for job, message in sweep_failures.items() if message not in told]
     if told:
         leave(told)
+
+
+def start_processes_as_usual() -> None:
+    """In a worker of joblib, undo its own way of starting processes.
+
+    It names it as the default, and a process that is started then does not know it: neither a phantom cohort nor the
+    workers of a loader could be made.
+    """
+    if multiprocessing.get_start_method(allow_none=True) == "loky":
+        multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
 
 
 def _shows_only(words: list[str]) -> bool:

@@ -109,15 +109,10 @@ def compare_tables(first: pd.DataFrame, again: pd.DataFrame) -> dict[str, Any]:
 
 def different_circumstances(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What of code, packages, hardware, store and split is not as it was; one line each."""
-    found = []
-    for key in _SAME_WORLD:
-        a, b = then.get(key), now.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            names = sorted(name for name in a.keys() | b.keys() if a.get(name) != b.get(name))
-            found += [f"{key}.{name}: {a.get(name)} then, {b.get(name)} now" for name in names]
-        elif a != b:
-            found.append(f"{key}: {a} then, {b} now")
-    return found
+    from lungdet.comparison.settings import differing_records
+
+    chosen = [{key: record.get(key) for key in _SAME_WORLD} for record in (then, now)]
+    return [f"{s.key}: {s.values[0]} then, {s.values[1]} now" for s in differing_records(chosen)]
 
 
 def main() -> None:

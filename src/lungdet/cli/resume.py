@@ -72,11 +72,20 @@ def refuse_another_run(cfg: DictConfig, run: RunDirectory) -> None:
         )
 
 
-def differences(a: DictConfig, b: DictConfig) -> list[tuple[str, Any, Any]]:
-    """Keys in which two resolved configurations describe different runs, with both values."""
-    first, second = _flat(a), _flat(b)
-    keys = sorted(first.keys() | second.keys())
-    return [(key, first.get(key), second.get(key)) for key in keys if first.get(key) != second.get(key)]
+def differences(a: DictConfig, b: DictConfig) -> list[tuple[str, str, str]]:
+    """Keys in which two resolved configurations describe different runs, with both values as they are typed.
+
+    A key that one of them lacks counts as null: a run from before there was such a key is the same run.
+    """
+    from lungdet.comparison.settings import ABSENT, differing_records
+
+    records: list[Any] = [OmegaConf.to_container(cfg, resolve=True) for cfg in (a, b)]
+    found = []
+    for setting in differing_records(records, ignored=_NOT_OF_THE_RUN):
+        first, second = ("null" if value == ABSENT else value for value in setting.values)
+        if first != second:
+            found.append((setting.key, first, second))
+    return found
 
 
 def resume_in_place(arguments: list[str]) -> list[str]:
@@ -99,19 +108,3 @@ def resume_in_place(arguments: list[str]) -> list[str]:
     newest = find_run("latest", runs, holding="checkpoints/last.ckpt")
     log.info("resuming %s", newest.path)
     return [*arguments, f"hydra.run.dir={newest.path.resolve()}"]
-
-
-def _flat(cfg: DictConfig) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-
-    def visit(value: Any, path: str) -> None:
-        if path in _NOT_OF_THE_RUN:
-            return
-        if isinstance(value, dict) and value:
-            for key, inner in value.items():
-                visit(inner, f"{path}.{key}" if path else str(key))
-        else:
-            flat[path] = value
-
-    visit(OmegaConf.to_container(cfg, resolve=True), "")
-    return flat

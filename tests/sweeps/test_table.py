@@ -39,6 +39,11 @@ def test_best_first_then_stopped_then_failed() -> None:
     assert [r.name for r in table_of(*runs, mode="min").runs][:3] == ["0", "3", "4"]
 
 
+def test_equally_good_runs_stay_in_their_order() -> None:
+    names = [str(n) for n in range(8, 12)]
+    assert [r.name for r in table_of(*(run(name, 0.7, lr=name) for name in names)).runs] == names
+
+
 def test_only_what_differs_is_swept() -> None:
     assert table_of(run("0", 0.7, lr="1"), run("1", 0.8, lr="2")).swept == ("lr",)
     assert table_of(run("0", 0.7), run("1", 0.8, model="r3d18")).swept == ("model",), "one has it, one has not"

@@ -133,7 +133,7 @@ def sweep_table(
     """Order runs and put replicates together.
 
     Args:
-        runs: in any order.
+        runs: in the order in which equally good ones shall stand.
         title: of the sweep.
         monitor: the metric that runs are ordered by.
         mode: whether its `max` or its `min` is best.
@@ -144,8 +144,8 @@ def sweep_table(
     sign = -1.0 if mode == "max" else 1.0
     rank = {"finished": 0, "pruned": 1, "unfinished": 2, "failed": 3}
 
-    def place(run: SweepRun) -> tuple[int, bool, float, str]:
-        return rank[run.status], math.isnan(run.score), 0.0 if math.isnan(run.score) else sign * run.score, run.name
+    def place(run: SweepRun) -> tuple[int, bool, float]:
+        return rank[run.status], math.isnan(run.score), 0.0 if math.isnan(run.score) else sign * run.score
 
     ordered = tuple(sorted(runs, key=place))
     return SweepTable(title, monitor, mode, leading, swept, ordered, _grouped(ordered, swept, sign, leading))

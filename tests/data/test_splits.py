@@ -181,7 +181,7 @@ def test_a_partition_without_negatives_is_refused() -> None:
 
 
 def test_official_without_subsets() -> None:
-    with pytest.raises(SplitError, match="needs the subset of every series"):
+    with pytest.raises(SplitError, match="needs the test part that a collection ships; this one ships none"):
         Official()(patients_with([0, 1] * 10))
 
 

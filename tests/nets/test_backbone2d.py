@@ -22,10 +22,9 @@ def shared(backbone: str) -> Backbone2d:
     return Backbone2d(backbone).eval()
 
 
-def normalised(grey: Tensor, net: Backbone2d) -> Tensor:
-    """[B, 1, H, W] in [0, 1] -> [B, in_channels, H, W] as the network takes it."""
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (net.input_mean, net.input_std))
-    return (grey - mean) / std
+def in_three(grey: Tensor) -> Tensor:
+    """[B, 1, H, W] -> [B, 3, H, W], the same in each channel."""
+    return grey.expand(-1, 3, -1, -1)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -87,7 +86,7 @@ def test_two_learning_rates() -> None:
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_smallest_image_gives_finite_float32_logits_in_channels_last(backbone: str) -> None:
     torch.manual_seed(0)
-    net = Backbone2d(backbone, in_channels=1, n_classes=2, weights=None).eval()
+    net = Backbone2d(backbone, in_channels=1, n_classes=2).eval()
     net.check_input(1, (32, 32))
     x = torch.randn(2, 1, 32, 32)
     with torch.no_grad():
@@ -112,27 +111,26 @@ def test_head_is_dropout_and_one_linear_layer() -> None:
 
 def test_normalisation_is_timms_and_for_grey_a_third_of_the_deviation() -> None:
     net = shared("resnet50")
-    assert net.input_mean == (0.485, 0.456, 0.406)
-    assert net.input_std == (0.229, 0.224, 0.225)
+    assert net.input.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert net.input.std.flatten().tolist() == pytest.approx([0.229, 0.224, 0.225])
     grey = Backbone2d("tf_efficientnet_lite0", in_channels=1)
-    assert grey.input_mean == pytest.approx((0.5,))
-    assert grey.input_std == pytest.approx((0.5 / 3,))
+    assert grey.input.mean.flatten().tolist() == pytest.approx([0.5])
+    assert grey.input.std.flatten().tolist() == pytest.approx([0.5 / 3])
 
 
 def test_first_activations_of_one_channel_are_those_of_the_grey_image_in_three() -> None:
     torch.manual_seed(0)
-    rgb = Backbone2d(weights="imagenet_lite0").eval()
-    one = Backbone2d(in_channels=1, weights="imagenet_lite0").eval()
+    rgb, one = Backbone2d().eval(), Backbone2d(in_channels=1).eval()
+    rgb.load_pretrained("imagenet_lite0")
+    one.load_pretrained("imagenet_lite0")
     filters = rgb.backbone.conv_stem.weight
     torch.testing.assert_close(one.backbone.conv_stem.weight[:, 0], (filters[:, 0] + filters[:, 1] + filters[:, 2]) / 3)
     grey = torch.rand(2, 1, 64, 64)
     with torch.no_grad():
-        expected = rgb.backbone.conv_stem(normalised(grey, rgb))
-        found = one.backbone.conv_stem(normalised(grey, one))
+        expected = rgb.backbone.conv_stem(rgb.input(in_three(grey)))
+        found = one.backbone.conv_stem(one.input(grey))
         unscaled = one.backbone.conv_stem((grey - 0.5) / 0.5)
-        torch.testing.assert_close(
-            one.features(normalised(grey, one)), rgb.features(normalised(grey, rgb)), atol=1e-4, rtol=1e-3
-        )
+        torch.testing.assert_close(one.features(grey), rgb.features(in_three(grey)), atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)  # the border, padded with zeros, included
     torch.testing.assert_close(unscaled * 3, expected, atol=1e-5, rtol=1e-5)  # the mean alone gives a third
 
@@ -141,13 +139,14 @@ def test_where_the_normalisation_differs_by_colour_the_mean_of_it_is_used(tmp_pa
     torch.manual_seed(0)
     rgb = Backbone2d("resnet18")
     torch.save(rgb.backbone.state_dict(), tmp_path / "rgb.pth")
-    one = Backbone2d("resnet18", in_channels=1, weights=str(tmp_path / "rgb.pth"))
+    one = Backbone2d("resnet18", in_channels=1)
+    one.load_pretrained(str(tmp_path / "rgb.pth"))
     grey = torch.rand(2, 1, 64, 64)
-    mean, std = sum(rgb.input_mean) / 3, sum(rgb.input_std) / 3
+    mean, std = rgb.input.mean.mean(), rgb.input.std.mean()
     with torch.no_grad():
-        found = one.backbone.conv1(normalised(grey, one))
+        found = one.backbone.conv1(one.input(grey))
         common = rgb.backbone.conv1(((grey - mean) / std).repeat(1, 3, 1, 1))
-        by_colour = rgb.backbone.conv1(normalised(grey, rgb))
+        by_colour = rgb.backbone.conv1(rgb.input(in_three(grey)))
     torch.testing.assert_close(found, common, atol=1e-4, rtol=1e-4)
     assert (found - by_colour).std() < 0.2 * by_colour.std()
 
@@ -185,3 +184,14 @@ def test_batch_norms_of_the_backbone_are_batch_norms() -> None:
     """What freezing and several processes rely on, as timm has its own classes for them."""
     norms = [m for m in shared("efficientnet_b0").modules() if isinstance(m, nn.BatchNorm2d)]
     assert len(norms) == 49
+
+
+def test_images_are_resized_first_where_a_size_is_given() -> None:
+    net = Backbone2d("test_efficientnet", resize_hw=(64, 96)).eval()
+    image = torch.rand(1, 3, 20, 24)
+    net.check_input(3, (20, 24))  # too small for the backbone as it is
+    resized = nn.functional.interpolate(image, (64, 96), mode="bilinear")
+    with torch.no_grad():
+        torch.testing.assert_close(net(image), net(resized))
+    with pytest.raises(ConfigError, match=r"resize_hw=\[0, 3\]"):
+        Backbone2d("test_efficientnet", resize_hw=(0, 3))

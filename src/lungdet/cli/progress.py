@@ -1,4 +1,4 @@
-"""The progress bar of long work over scans: how many, the rate, the time left."""
+"""The progress bar of long work over scans or images: how many, the rate, the time left."""
 
 from __future__ import annotations
 
@@ -11,19 +11,33 @@ from rich.text import Text
 
 
 class RateColumn(ProgressColumn):
-    """Scans a minute, over the whole run so far."""
+    """Items a minute, over the whole run so far.
+
+    Args:
+        items: what they are called.
+    """
+
+    def __init__(self, items: str = "scans") -> None:
+        super().__init__()
+        self.items = items
 
     def render(self, task: Task) -> Text:
         """E.g. `96 scans/min`."""
         if not task.elapsed or not task.completed:
             return Text("")
-        return Text(f"{60 * task.completed / task.elapsed:.0f} scans/min")
+        return Text(f"{60 * task.completed / task.elapsed:.0f} {self.items}/min")
 
 
 @contextmanager
-def scan_progress(title: str, *, total: int) -> Iterator[Callable[..., None]]:
+def scan_progress(title: str, *, total: int, items: str = "scans") -> Iterator[Callable[..., None]]:
     """A bar on stderr while the block runs; yields `advance(done, total, series_uid="")`."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        RateColumn(items),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(title, total=total)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,11 @@ from lungdet.data.candidate_dataset import CENTER_COLUMNS, CandidateDataset
 from lungdet.data.candidate_records import keep_stored_points
 from lungdet.data.candidates import CandidateSamples
 from lungdet.data.clinical import ClinicalFeatures, ClinicalTable
+from lungdet.data.collection_data import CollectionData
 from lungdet.data.extra_negatives import ExtraNegatives
 from lungdet.data.intensity import Window
 from lungdet.data.option_checks import check_options
-from lungdet.data.partition_loaders import PartitionLoaders
-from lungdet.data.partitions import Split
-from lungdet.data.sample import SampleSpec
+from lungdet.data.sample import ClassBatch, SampleSpec
 from lungdet.data.sample_kind import BatchDataset, SampleKind
 from lungdet.data.sampling import SamplingRule
 from lungdet.data.splits import SplitRule
@@ -34,12 +33,10 @@ from lungdet.io.luna16 import Luna16
 from lungdet.store.reader import CtStore
 from lungdet.store.schema import CropSize, StoreSpec
 
-T = TypeVar("T")
-
 logger = logging.getLogger(__name__)
 
 
-class CtDataModule(PartitionLoaders):
+class CtDataModule(CollectionData):
     """Samples of one kind from stored scans, for training, evaluation and for scoring any list of points.
 
     Workers hand over int16 HU; augmentation (training only) and window happen on the device after the transfer. A
@@ -106,8 +103,6 @@ class CtDataModule(PartitionLoaders):
         self._store: CtStore | None = None
         self._collection: Luna16 | None = None
         self._points: pd.DataFrame | None = None
-        self._records: pd.DataFrame | None = None
-        self._split_result: Split | None = None
         self._datasets: dict[bool, BatchDataset] = {}
 
     # -- what a collection says ----------------------------------------------------------------------------------------
@@ -119,11 +114,6 @@ class CtDataModule(PartitionLoaders):
     @abstractmethod
     def read_collection(self) -> Luna16:
         """Tables of the scans on disk."""
-
-    @property
-    @abstractmethod
-    def preprocess_command(self) -> str:
-        """What to type to make the store."""
 
     # -- what others ask for -------------------------------------------------------------------------------------------
 
@@ -162,44 +152,47 @@ class CtDataModule(PartitionLoaders):
         return self.store.fingerprint
 
     @property
-    def records(self) -> pd.DataFrame:
-        """One row per candidate (see `make_records`) or point; the row number is `index` in the batches.
-
-        Raises:
-            RunError: before `setup`.
-        """
-        return _after_setup(self._records)
-
-    @property
-    def split_result(self) -> Split:
-        """Which patients are where.
-
-        Raises:
-            RunError: before `setup`, or when points are scored.
-        """
-        return _after_setup(self._split_result)
-
-    @property
-    def fold(self) -> int:
-        """The fold that is tested, -1 for a split without folds."""
-        fold = self.split_result.fold
-        return -1 if fold is None else fold
-
-    @property
-    def train_class_counts(self) -> tuple[int, ...]:
-        """Training candidates of each class, in label order."""
-        labels = self.records["label"].to_numpy()[self._rows("train")]
-        return tuple(np.bincount(labels, minlength=len(self.classes)).tolist())
-
-    @property
     def clinical_features(self) -> ClinicalFeatures | None:
         """What the clinical table says about each record, after `setup`; None without one, and for listed points."""
         return self._clinical_features
 
     @property
-    def clinical_summary(self) -> dict[str, Any] | None:
-        """The same in short, for provenance.json: file, features, share of missing values in each partition."""
-        return None if self._clinical_features is None else self._clinical_features.summary
+    def label_rule(self) -> str | None:
+        """How readers' ratings became labels, of samples that say so."""
+        return getattr(self.samples, "label_rule", None)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The clinical table in short: file, features, share of missing values in each partition."""
+        return {} if self._clinical_features is None else {"clinical": self._clinical_features.summary}
+
+    @property
+    def mined_with(self) -> Mapping[str, str | None]:
+        """Tables of mined negatives -> hash of the split that their network was trained under."""
+        return {} if self.extra_negatives is None else self.extra_negatives.mined_with
+
+    def stored_scans(self) -> pd.DataFrame:
+        """Scans of the collection that are stored: series_uid, patient_id."""
+        series = self.collection.series
+        series = series[series["series_uid"].isin(list(self.store.series_uids))]
+        return series[["series_uid", "patient_id"]].astype("str")
+
+    def pixel_hashes(self, series_uids: Sequence[str]) -> dict[str, str]:
+        """Of the stored voxels; see `CtStore.pixel_hashes`."""
+        return self.store.pixel_hashes(series_uids)
+
+    def is_of_one_value(self, series_uid: str) -> bool:
+        """Whether all stored voxels of a scan are the same."""
+        voxels = self.store.volume(series_uid)
+        return bool(voxels.size and (voxels == voxels.flat[0]).all())
+
+    def evaluation_batch(self, rows: npt.NDArray[np.int64]) -> ClassBatch:
+        """See `CollectionData.evaluation_batch`; float32 [N, 1, D, H, W], with features where there is a table."""
+        batch = self._dataset(training=False).__getitems__(rows.tolist())
+        finished: ClassBatch = self.samples.finish(batch, window=self.window, augment=None, shape_zyx=self._shape_zyx)
+        if self._clinical_features is not None:
+            finished["features"] = torch.from_numpy(self._clinical_features.values[rows])
+        return finished
 
     def store_problems(self) -> list[str]:
         """Why the store cannot be used, [] if it can. Cheap: reads metadata only; asked before anything is trained."""
@@ -281,12 +274,7 @@ class CtDataModule(PartitionLoaders):
                 self._clinical_features = self.clinical.encode(
                     self._records, root=self.collection.root, store=self.store
                 )
-            counts = self._records.groupby("partition")["label"].agg(["size", "sum"])
-            logger.info(
-                "%s: %s",
-                self._split_result.rule,
-                "; ".join(f"{name} {row['sum']} {self.classes[1]} of {row['size']}" for name, row in counts.iterrows()),
-            )
+            logger.info("%s: %s", self._split_result.rule, self.count_by_partition())
 
     def predict_dataloader(self) -> list[DataLoader[Any]]:
         """Validation, then test candidates; or the points of `score_points`."""
@@ -332,9 +320,3 @@ class CtDataModule(PartitionLoaders):
         if self.extra_negatives is None:
             return rows
         return self.extra_negatives.shown(rows, self.records["label"].to_numpy(np.int64)[rows])
-
-
-def _after_setup(value: T | None) -> T:
-    if value is None:
-        raise RunError("the data are not set up: call setup() first (a Trainer does)")
-    return value

@@ -32,6 +32,8 @@ class PartitionLoaders(LightningDataModule):
         ConfigError: batch_size < 1 or num_workers < 0.
     """
 
+    sampler_class: type[EpochSampler] = EpochSampler
+
     def __init__(self, *, sampling: SamplingRule, batch_size: int, num_workers: int, seed: int) -> None:
         super().__init__()
         problems = []
@@ -72,7 +74,7 @@ class PartitionLoaders(LightningDataModule):
         """Epochs of `sampling`; the sampler follows Lightning's epoch."""
         rows = self._shown_rows()
         world_size, rank = self._processes
-        sampler = EpochSampler(
+        sampler = self.sampler_class(
             self._rule(rows),
             rows=rows,
             labels=self.records["label"].to_numpy(np.int64)[rows],

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from lungdet.data.augment import CropAugmentation
 from lungdet.data.clinical import ClinicalTable
 from lungdet.data.intensity import Window
 from lungdet.data.luna16 import Luna16DataModule
+from lungdet.data.progress import Advance, silent
 from lungdet.data.sample_kind import SampleKind
 from lungdet.data.sampling import SamplingRule
 from lungdet.data.splits import SplitRule
@@ -23,14 +24,6 @@ from lungdet.store.preprocess import preprocess
 from lungdet.store.schema import CropSize, StoreSpec
 
 logger = logging.getLogger(__name__)
-
-Advance = Callable[..., None]
-
-
-@contextmanager
-def silent(title: str, *, total: int) -> Iterator[Advance]:
-    """The progress of a program without a terminal."""
-    yield lambda *_: None
 
 
 class PhantomDataModule(Luna16DataModule):

@@ -122,14 +122,16 @@ class Holdout:
 
 @dataclass(frozen=True, kw_only=True)
 class Official:
-    """The ten subsets of LUNA16: subset `fold` is the test partition, the validation part comes from the other nine.
+    """The test part that a collection ships: of LUNA16 the subset `fold` of ten, of images the one shipped test part.
+
+    The validation part is drawn from the rest.
 
     A patient with series in two subsets (LIDC-IDRI-0332: 2 and 6) would train and test at once; all of it counts as the
     lower subset, and the split's notes say so.
 
     Args:
-        fold: 0..9, the subset that is tested.
-        val_fraction: share of the patients of the other subsets, in (0, 1), stratified by their number of positives.
+        fold: 0..9, the subset that is tested; images have one test part, fold 0.
+        val_fraction: share of the other patients, in (0, 1), stratified by their number of positives.
         seed: of the validation draw.
 
     Attributes:
@@ -146,15 +148,17 @@ class Official:
         _check_fraction("val_fraction", self.val_fraction)
 
     def __call__(self, patients: pd.DataFrame) -> Split:
-        """Split the table of patients (see `patient_table`); needs its column `subsets`.
+        """Split the table of patients (see `patient_table`); needs its column `subsets` or `shipped`.
 
         Raises:
-            SplitError: series outside any subset folder, or no series of the tested subset.
+            SplitError: series outside any subset folder, or no series of the tested subset; no shipped test part.
         """
         table = _checked(patients)
+        if "shipped" in table:
+            return self._as_shipped(table)
         if "subsets" not in table:
             raise SplitError(
-                "split=official needs the subset of every series; this collection has none: type split=holdout"
+                "split=official needs the test part that a collection ships; this one ships none: type split=holdout"
             )
         lowest = np.array([min(subsets) for subsets in table["subsets"]], dtype=np.int64)
         if (lowest < 0).any():
@@ -180,6 +184,17 @@ class Official:
         is_test = lowest == self.fold
         is_val = draw_fraction(strata, ~is_test, fraction=self.val_fraction, seed=(self.seed, self.fold))
         return _split(table, is_val, is_test, rule=self, fold=self.fold, seed=self.seed, notes=tuple(notes))
+
+    def _as_shipped(self, table: pd.DataFrame) -> Split:
+        """Patients with anything in the shipped test part are tested, whatever else they have."""
+        is_test = np.array(["test" in parts for parts in table["shipped"]])
+        if not is_test.any():
+            raise SplitError("split=official: the collection at hand has no shipped test part; type split=holdout")
+        if self.fold:
+            raise SplitError(f"split.fold={self.fold}: the shipped test part is one; type split.fold=0")
+        strata = stratify(table["n_positive"].to_numpy())
+        is_val = draw_fraction(strata, ~is_test, fraction=self.val_fraction, seed=(self.seed, 0))
+        return _split(table, is_val, is_test, rule=self, fold=None, seed=self.seed)
 
 
 def _checked(patients: pd.DataFrame) -> pd.DataFrame:

@@ -15,8 +15,8 @@ import pandas as pd
 
 from lungdet.errors import MissingFileError, TableError
 from lungdet.io.image_file import is_image_file
+from lungdet.io.image_pixels import ImagePixels, hdf5_labels, hdf5_rows
 from lungdet.io.image_table import first_few, read_image_table, refuse_rows
-from lungdet.io.patch_pixels import PatchPixels, hdf5_labels, hdf5_rows
 
 PCAM_PREFIX = "camelyonpatch_level_2_split_"
 #: PCam's words for the partitions, and ours.
@@ -58,10 +58,10 @@ class HistologyPatches:
             "partitions, and numbers may be too good. A table of id and slide_id lets the split keep slides together."
         )
 
-    def pixels(self) -> PatchPixels:
+    def pixels(self) -> ImagePixels:
         """Reader of the patches, to be used in a `with` block."""
         rows = zip(self.patches["patch_id"], self.patches["path"], self.patches["row"], strict=True)
-        return PatchPixels({name: (Path(path), int(row)) for name, path, row in rows})
+        return ImagePixels({name: (Path(path), int(row)) for name, path, row in rows})
 
 
 def read_histopathology(root: Path | str, *, slides: Path | str | None = None) -> HistologyPatches:

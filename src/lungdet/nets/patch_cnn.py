@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lungdet.nets.head import Fp32Linear
+from lungdet.nets.image_input import ImageInput
 from lungdet.nets.image_shape import check_image
 from lungdet.nets.input_shape import check_classes
 
@@ -33,6 +34,10 @@ class PatchCnn(nn.Module):
         in_channels: channels of the input; 3 for RGB.
         n_classes: 1 for one logit, 2 for a softmax pair.
         dropout: probability of dropping one of the 256 hidden units.
+        resize_hw: size that images are resized to first; None leaves them as they are.
+
+    Attributes:
+        input: resizes, and normalises by mean and deviation of the collection, which training tells it.
 
     Raises:
         ShapeError: `n_classes` is neither 1 nor 2.
@@ -40,11 +45,15 @@ class PatchCnn(nn.Module):
 
     memory_format: torch.memory_format = torch.channels_last
 
-    def __init__(self, in_channels: int = 3, n_classes: int = 1, dropout: float = 0.5) -> None:
+    def __init__(
+        self, in_channels: int = 3, n_classes: int = 1, dropout: float = 0.5, resize_hw: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
         check_classes("PatchCnn", n_classes)
         self.in_channels = in_channels
         self.n_classes = n_classes
+        # The middle of the grey scale, until `fit_input_moments` knows better.
+        self.input = ImageInput([0.5] * in_channels, [0.5] * in_channels, resize_hw=resize_hw)
         first, second, third = _CHANNELS
         self.block1 = _block(in_channels, first)
         self.block2 = _block(first, second)
@@ -58,10 +67,14 @@ class PatchCnn(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float [B, in_channels, H, W] -> logits float32 [B, n_classes]."""
-        features = self.block3(self.block2(self.block1(x)))
+        """Float [B, in_channels, H, W] in [0, 1] -> logits float32 [B, n_classes]."""
+        features = self.block3(self.block2(self.block1(self.input(x))))
         logits: Tensor = self.head(self.pool(features).flatten(1))
         return logits
+
+    def fit_input_moments(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Normalise by the collection's mean and deviation of each channel from now on (`ImageInput.set_moments`)."""
+        self.input.set_moments(mean, std)
 
     def check_input(self, channels: int, shape: Sequence[int]) -> None:
         """Accept any (H, W) from 24 pixels per axis: three poolings then leave the 3 x 3 cells of the head.
@@ -69,7 +82,9 @@ class PatchCnn(nn.Module):
         Raises:
             ShapeError: other channels, not two axes, or an axis below 24; the message names the axis.
         """
-        check_image("PatchCnn", channels, shape=shape, in_channels=self.in_channels, minimum=_MINIMUM)
+        check_image(
+            "PatchCnn", channels, shape=self.input.seen_hw(shape), in_channels=self.in_channels, minimum=_MINIMUM
+        )
 
 
 def _block(in_channels: int, out_channels: int) -> nn.Sequential:

@@ -42,6 +42,9 @@ class CandidateClassification(EpochTask):
 
     shown: ClassVar[tuple[str, ...]] = ("train/loss", "val/loss", "val/auroc")
     takes_features = False
+    layout: ClassVar[str] = "volume"
+    # Whether the data has to call its classes by the names that are logged here.
+    fixed_class_names = True
     train_metrics: _EpochMetrics
     val_metrics: _EpochMetrics
 
@@ -78,7 +81,7 @@ class CandidateClassification(EpochTask):
         problems = []
         if spec.target != "class":
             problems.append(f"the model classifies, the data has targets '{spec.target}'; choose another model")
-        if tuple(spec.classes) != self.class_names:
+        if self.fixed_class_names and tuple(spec.classes) != self.class_names:
             problems.append(f"the data has classes {list(spec.classes)}, the model {list(self.class_names)}")
         if spec.has_features and not self.takes_features:
             problems.append(
@@ -89,8 +92,8 @@ class CandidateClassification(EpochTask):
             problems.append(
                 "the model fuses clinical features, the data gives none; type data/clinical=table, or model=malignancy"
             )
-        if spec.layout != "volume":
-            return [*problems, f"the model takes volumes, the data gives samples of layout '{spec.layout}'"]
+        if spec.layout != self.layout:
+            return [*problems, f"the model takes {self.layout}s, the data gives samples of layout '{spec.layout}'"]
         try:
             check_input = getattr(self.net, "check_input", None)
             if check_input is not None:

@@ -13,7 +13,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from lungdet.errors import ConfigError
 
-OptimizerFactory = Callable[[Iterable[Parameter]], Optimizer]
+# From parameters, or from groups of them with options of their own, as torch.optim takes them.
+OptimizerFactory = Callable[[Iterable[Parameter] | Iterable[dict[str, Any]]], Optimizer]
 
 
 class SchedulerSpec:
@@ -59,12 +60,15 @@ class SchedulerSpec:
 
 
 def configure_optimisation(
-    parameters: Iterable[Parameter], *, optim: OptimizerFactory | None, scheduler: SchedulerSpec | None
+    parameters: Iterable[Parameter] | Iterable[dict[str, Any]],
+    *,
+    optim: OptimizerFactory | None,
+    scheduler: SchedulerSpec | None,
 ) -> OptimizerLRScheduler:
     """Build what `LightningModule.configure_optimizers` returns.
 
     Args:
-        parameters: of the network; frozen ones are left out.
+        parameters: of the network, frozen ones are left out; or groups of them, which are taken as they are.
         optim: makes the optimiser from parameters (`_partial_: true` in YAML).
         scheduler: how the learning rate changes; None keeps it.
 
@@ -73,7 +77,8 @@ def configure_optimisation(
     """
     if optim is None:
         raise ConfigError(["optim: training needs an optimiser; add optim=adamw or optim=sgd"])
-    optimizer = optim([parameter for parameter in parameters if parameter.requires_grad])
+    trained = [item for item in parameters if not isinstance(item, Parameter) or item.requires_grad]
+    optimizer = optim(cast(list[Parameter], trained))
     if scheduler is None or scheduler.scheduler is None:
         return optimizer
     schedule: dict[str, Any] = {

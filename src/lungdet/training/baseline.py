@@ -1,6 +1,7 @@
 """The baseline every report carries, on the same rows as the model: a logistic regression on one or two features.
 
 Candidates: mean HU and size, both measured in the crop. Nodules, whose diameters are all known: the diameter alone.
+Images: their grey levels.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from lungdet.data.collection_data import CollectionData
 from lungdet.data.ct import CtDataModule
+from lungdet.data.images import ImageDataModule
 from lungdet.tasks.intensity_size_baseline import features, fit_baseline
+from lungdet.training.image_baselines import GREY_LEVELS, grey_levels
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +30,17 @@ CROP_MM = 36.0
 MAX_TRAIN_NEGATIVES = 20_000
 
 
+def baseline_of(datamodule: CollectionData) -> str:
+    """Which baseline `baseline_logits` fits to these data, as reports call it."""
+    return GREY_LEVELS if isinstance(datamodule, ImageDataModule) else baseline_name(datamodule.records)
+
+
 def baseline_name(records: pd.DataFrame) -> str:
-    """Which baseline `baseline_logits` fits to these records, as reports call it."""
+    """Which baseline `baseline_logits` fits to these records of CT scans, as reports call it."""
     return DIAMETER_ALONE if _all_have_a_diameter(records) else MEAN_HU_AND_SIZE
 
 
-def baseline_logits(datamodule: CtDataModule, *, seed: int, partitions: Sequence[str] = ("val", "test")) -> pd.Series:
+def baseline_logits(datamodule: CollectionData, *, seed: int, partitions: Sequence[str] = ("val", "test")) -> pd.Series:
     """Logits of the baseline for the rows of some partitions.
 
     Args:
@@ -51,12 +60,18 @@ def baseline_logits(datamodule: CtDataModule, *, seed: int, partitions: Sequence
         kept = np.random.default_rng(seed).choice(negatives, MAX_TRAIN_NEGATIVES, replace=False)
         train = np.sort(np.concatenate([train[label[train] == 1], kept]))
     scored = np.flatnonzero(records["partition"].isin(list(partitions)))
-    features_of = _diameters if _all_have_a_diameter(records) else _measured
-    model = fit_baseline(features_of(datamodule, train), label[train])
+    model = fit_baseline(_features(datamodule, train), label[train])
     logits = np.full(len(records), np.nan, np.float32)
-    logits[scored] = model.logit(features_of(datamodule, scored))
-    log.info("baseline (%s) fitted on %d rows", baseline_name(records), len(train))
+    logits[scored] = model.logit(_features(datamodule, scored))
+    log.info("baseline (%s) fitted on %d rows", baseline_of(datamodule), len(train))
     return pd.Series(logits, index=records.index)
+
+
+def _features(datamodule: CollectionData, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+    if isinstance(datamodule, ImageDataModule):
+        return grey_levels(datamodule, rows)
+    assert isinstance(datamodule, CtDataModule)
+    return _diameters(datamodule, rows) if _all_have_a_diameter(datamodule.records) else _measured(datamodule, rows)
 
 
 def _all_have_a_diameter(records: pd.DataFrame) -> bool:

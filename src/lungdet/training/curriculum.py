@@ -8,15 +8,15 @@ import time
 import numpy as np
 import numpy.typing as npt
 
-from lungdet.data.ct import CtDataModule
+from lungdet.data.collection_data import CollectionData
 from lungdet.data.curriculum import NeedsDifficulty
 from lungdet.errors import ConfigError
-from lungdet.training.baseline import baseline_logits, baseline_name
+from lungdet.training.baseline import baseline_logits, baseline_of
 
 log = logging.getLogger(__name__)
 
 
-def prepare_curriculum(datamodule: CtDataModule) -> None:
+def prepare_curriculum(datamodule: CollectionData) -> None:
     """Let the DataModule measure how hard its negatives are, where `data.sampling` asks for that; else nothing happens.
 
     Nothing is measured here: the records exist only after setup, which a Trainer calls in each of its processes. There
@@ -33,14 +33,14 @@ def prepare_curriculum(datamodule: CtDataModule) -> None:
     if datamodule.spec.target != "class":
         raise ConfigError(
             [
-                f"data.sampling: {type(datamodule.sampling).__name__} ranks candidates or nodules, not what "
-                f"{type(datamodule.samples).__name__} gives; type data/sampling=balanced"
+                f"data.sampling: {type(datamodule.sampling).__name__} ranks candidates or nodules, not samples "
+                f"with targets '{datamodule.spec.target}'; type data/sampling=balanced"
             ]
         )
     datamodule.measure_difficulty = baseline_difficulty
 
 
-def baseline_difficulty(datamodule: CtDataModule) -> npt.NDArray[np.float32]:
+def baseline_difficulty(datamodule: CollectionData) -> npt.NDArray[np.float32]:
     """The baseline's logit of each training row: the more a negative looks like a nodule to it, the harder.
 
     The regression is fitted to these rows, without the validation and test patients, and needs no run of a network. It
@@ -57,7 +57,7 @@ def baseline_difficulty(datamodule: CtDataModule) -> npt.NDArray[np.float32]:
     log.info(
         "curriculum: %d training rows ranked by the baseline (%s) in %.0f s",
         int(np.isfinite(logits).sum()),
-        baseline_name(datamodule.records),
+        baseline_of(datamodule),
         time.perf_counter() - started,
     )
     return logits

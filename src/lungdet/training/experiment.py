@@ -13,10 +13,11 @@ import numpy.typing as npt
 import pandas as pd
 import pytorch_lightning as pl
 
-from lungdet.data.ct import CtDataModule
+from lungdet.data.collection_data import CollectionData
+from lungdet.data.images import ImageDataModule
 from lungdet.errors import RunError
 from lungdet.evaluation.predictions import write_predictions
-from lungdet.training.baseline import baseline_logits, baseline_name
+from lungdet.training.baseline import baseline_logits, baseline_of
 from lungdet.training.callbacks import PredictionCollector
 from lungdet.training.curriculum import prepare_curriculum
 from lungdet.training.environment import describe_environment
@@ -34,7 +35,7 @@ PREDICTED_PARTITIONS = ("val", "test")
 class Experiment:
     """The built parts of a run."""
 
-    datamodule: CtDataModule
+    datamodule: CollectionData
     task: pl.LightningModule
     trainer: pl.Trainer
     run: RunDirectory
@@ -81,8 +82,11 @@ class Experiment:
     def write_predictions(self, predictions: pd.DataFrame) -> None:
         """Write the model's table; beside it the baseline's on the same rows, or how well readers agree on masks."""
         if self.datamodule.spec.target == "mask":
+            from lungdet.data.ct import CtDataModule
             from lungdet.evaluation.mask_predictions import write_mask_predictions
             from lungdet.training.reader_ceiling import reader_ceiling
+
+            assert isinstance(self.datamodule, CtDataModule)
 
             write_mask_predictions(predictions, self.run.predictions)
             self.run.write_json(self.run.readers, reader_ceiling(self.datamodule))
@@ -91,6 +95,10 @@ class Experiment:
         logit = baseline_logits(self.datamodule, seed=self.seed)
         rows = self.datamodule.records.loc[logit.notna()]
         write_predictions(self._table(rows, {"logit": logit[logit.notna()].to_numpy()}), self.run.baseline)
+        if isinstance(self.datamodule, ImageDataModule):
+            from lungdet.training.image_baselines import write_frozen_baseline
+
+            write_frozen_baseline(self.datamodule, self.task, run=self.run, fold=self.datamodule.fold)
         clinical = self.datamodule.clinical_features
         if clinical is not None and "image_logit" in predictions:
             from lungdet.training.clinical_baselines import write_clinical_baselines
@@ -118,11 +126,11 @@ class Experiment:
             "classes": list(self.datamodule.classes),
         }
         origin = {
-            "baseline": baseline_name(self.datamodule.records) if self.datamodule.spec.target == "class" else None,
-            "label_rule": getattr(self.datamodule.samples, "label_rule", None),
+            "baseline": baseline_of(self.datamodule) if self.datamodule.spec.target == "class" else None,
+            "label_rule": self.datamodule.label_rule,
             "initial_weights": getattr(self.task, "init_from", None),
             "frozen": list(getattr(self.task, "frozen", ())),
-            "clinical": self.datamodule.clinical_summary,
+            **self.datamodule.description,
         }
         record |= {name: value for name, value in origin.items() if value}
         if "initial_weights" in record:

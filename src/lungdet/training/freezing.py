@@ -42,16 +42,19 @@ class HeadFirst(Callback):
         head_epochs: epochs that train the head alone; 0 leaves them out.
         then_from: first stage that is trained after them (`backbone.layer4`); None for everything, `head` for the head
             alone to the end.
+        hold_batch_norm: keep the running statistics of the backbone's batch norms as they were loaded, also where their
+            layers train: with few images or small batches the pretrained ones are the better estimate.
 
     Raises:
         ConfigError: `head_epochs` below 0; at setup, a network without stages or without this one.
     """
 
-    def __init__(self, *, head_epochs: int = 1, then_from: str | None = None) -> None:
+    def __init__(self, *, head_epochs: int = 1, then_from: str | None = None, hold_batch_norm: bool = False) -> None:
         if head_epochs < 0:
             raise ConfigError([f"callbacks.freezing.head_epochs: must be 0 or more, got {head_epochs}"])
         self.head_epochs = head_epochs
         self.then_from = then_from
+        self.hold_batch_norm = hold_batch_norm
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Check that the network has the stage, and free what an earlier training left frozen for the optimiser."""
@@ -72,7 +75,10 @@ class HeadFirst(Callback):
     def _freeze(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         first = "head" if trainer.current_epoch < self.head_epochs else self.then_from
         net = _staged(pl_module)
-        if not train_from(net, first):
+        changed = train_from(net, first)
+        if self.hold_batch_norm:
+            _hold_batch_norm(net)
+        if not changed:
             return
         trained = sum(p.numel() for p in cast(nn.Module, net).parameters() if p.requires_grad)
         log.info("epoch %d: %s parameters train (%s)", trainer.current_epoch + 1, f"{trained:,}", first or "everything")
@@ -104,6 +110,15 @@ def train_from(net: StagedNetwork, first: str | None) -> bool:
         for stage in net.stages().values():
             stage.train(stage in trained)
     return bool(changed)
+
+
+def _hold_batch_norm(net: StagedNetwork) -> None:
+    """Let batch norms normalise by their running statistics, and leave these as they are; weights still train."""
+    for name, stage in net.stages().items():
+        if name != "head":
+            for module in stage.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
 
 
 def _share_gradients(trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

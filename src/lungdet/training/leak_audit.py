@@ -8,14 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from lungdet.data.ct import CtDataModule
+from lungdet.data.collection_data import CollectionData
 from lungdet.data.partitions import PARTITIONS
-from lungdet.store.reader import CtStore
 
 logger = logging.getLogger(__name__)
 
 
-def leak_audit(datamodule: CtDataModule) -> dict[str, Any]:
+def leak_audit(datamodule: CollectionData) -> dict[str, Any]:
     """Look for patients, series and pixels in more than one partition; the content of audit.json.
 
     Patients are compared by id and scans by the pixel hashes of the store, so a patient under two ids is found where
@@ -39,9 +38,8 @@ def leak_audit(datamodule: CtDataModule) -> dict[str, Any]:
     """
     split = datamodule.split_result
     scans = _scans(datamodule)
-    hashes = datamodule.store.pixel_hashes(sorted(scans["series_uid"].unique()))
-    groups, of_one_value = _equal_pixels(scans.assign(pixel_hash=scans["series_uid"].map(hashes)), datamodule.store)
-    mined_with = {} if datamodule.extra_negatives is None else datamodule.extra_negatives.mined_with
+    hashes = datamodule.pixel_hashes(sorted(scans["series_uid"].unique()))
+    groups, of_one_value = _equal_pixels(scans.assign(pixel_hash=scans["series_uid"].map(hashes)), datamodule)
     audit = {
         "fold": split.fold,
         "split_hash": split.hash,
@@ -54,7 +52,7 @@ def leak_audit(datamodule: CtDataModule) -> dict[str, Any]:
         "scans_of_one_value": of_one_value,
         "extra_negatives": [
             {"table": table, "split_hash": given, "same_split": None if given is None else given == split.hash}
-            for table, given in mined_with.items()
+            for table, given in datamodule.mined_with.items()
         ],
     }
     for group in groups:
@@ -65,21 +63,20 @@ def leak_audit(datamodule: CtDataModule) -> dict[str, Any]:
     return audit
 
 
-def _scans(datamodule: CtDataModule) -> pd.DataFrame:
+def _scans(datamodule: CollectionData) -> pd.DataFrame:
     """patient_id, series_uid, partition of every stored scan of the split's patients, and of every row of the records.
 
     The records are what was trained on and scored; the collection adds scans without rows. Where the two disagree, a
     patient or a series appears in two partitions.
     """
-    series = datamodule.collection.series.astype({"patient_id": "str"})
-    series = series[series["series_uid"].isin(list(datamodule.store.series_uids))]
+    series = datamodule.stored_scans()
     planned = series.assign(partition=datamodule.split_result.partition_of(series["patient_id"]))
     columns = ["patient_id", "series_uid", "partition"]
     found = pd.concat([planned[columns].astype(str), datamodule.records[columns].drop_duplicates().astype(str)])
     return found.drop_duplicates().sort_values(["series_uid", "patient_id", "partition"], ignore_index=True)
 
 
-def _partitions(datamodule: CtDataModule, scans: pd.DataFrame) -> Iterator[tuple[str, dict[str, Any]]]:
+def _partitions(datamodule: CollectionData, scans: pd.DataFrame) -> Iterator[tuple[str, dict[str, Any]]]:
     labels = datamodule.records.groupby(["partition", "label"]).size()
     for name in PARTITIONS:
         here = scans[scans["partition"] == name]
@@ -102,14 +99,13 @@ def _in_several(scans: pd.DataFrame, column: str) -> dict[str, list[str]]:
     return {str(name): [p for p in PARTITIONS if p in set(here)] for name, here in several.groupby(column)["partition"]}
 
 
-def _equal_pixels(scans: pd.DataFrame, store: CtStore) -> tuple[list[dict[str, Any]], list[str]]:
+def _equal_pixels(scans: pd.DataFrame, datamodule: CollectionData) -> tuple[list[dict[str, Any]], list[str]]:
     """Groups of one hash that cross partitions or patients, by first series; and series of one single value."""
     several = scans[scans.groupby("pixel_hash")["series_uid"].transform("nunique") > 1]
     groups, of_one_value = [], []
     for digest, here in several.groupby("pixel_hash", sort=False):
         uids = here["series_uid"].unique().tolist()
-        voxels = store.volume(uids[0])  # read for the few that look alike, not for all
-        if voxels.size and (voxels == voxels.flat[0]).all():
+        if datamodule.is_of_one_value(uids[0]):  # read for the few that look alike, not for all
             of_one_value += uids
             continue
         crosses = len(set(here["partition"])) > 1

@@ -25,6 +25,8 @@ class RunDirectory:
     baseline.parquet     the same rows, scored by the baseline (classifiers)
     baseline_image_branch.parquet, baseline_clinical.parquet
                          the same rows, scored by either half of a network with clinical features
+    baseline_frozen_features.parquet
+                         the same rows, scored by a regression on the pretrained backbone's features (images)
     readers.json         how well the readers agree with each other (segmentation)
     audit.json           who is in which partition, and scans with equal pixels
     calibration.json     how logits become probabilities, and what that was fitted on (classifiers)
@@ -45,6 +47,7 @@ class RunDirectory:
         self.baseline = path / "baseline.parquet"
         self.image_branch = path / "baseline_image_branch.parquet"
         self.clinical_baseline = path / "baseline_clinical.parquet"
+        self.frozen_features = path / "baseline_frozen_features.parquet"
         self.readers = path / "readers.json"
         self.audit = path / "audit.json"
         self.calibration = path / "calibration.json"

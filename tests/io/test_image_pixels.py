@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from lungdet.errors import MissingFileError, ScanError, TableError
-from lungdet.io.patch_pixels import PatchPixels, hdf5_labels, hdf5_rows
+from lungdet.io.image_pixels import ImagePixels, hdf5_labels, hdf5_rows
 
 PATCHES = np.random.default_rng(0).integers(0, 256, (130, 8, 8, 3)).astype(np.uint8)
 
@@ -26,7 +26,7 @@ def test_rows_in_any_order_and_files_side_by_side(tmp_path: Path) -> None:
     first, second = write(tmp_path / "1.h5", x=PATCHES), write(tmp_path / "2.h5", x=PATCHES[::-1])
     Image.fromarray(PATCHES[0]).save(tmp_path / "a.tif")
     places = {f"1-{row}": (first, row) for row in range(130)} | {f"2-{row}": (second, row) for row in range(130)}
-    with PatchPixels({**places, "a": (tmp_path / "a.tif", -1)}) as pixels:
+    with ImagePixels({**places, "a": (tmp_path / "a.tif", -1)}) as pixels:
         for row in (0, 63, 64, 129, 128, 1, 65):
             np.testing.assert_array_equal(pixels.read(f"1-{row}"), PATCHES[row])
             np.testing.assert_array_equal(pixels.read(f"2-{row}"), PATCHES[129 - row])
@@ -34,13 +34,13 @@ def test_rows_in_any_order_and_files_side_by_side(tmp_path: Path) -> None:
         changed = pixels.read("1-0")
         changed[:] = 0
         np.testing.assert_array_equal(pixels.read("1-0"), PATCHES[0])
-        with pytest.raises(TableError, match=r"no patch 'b' among 261"):
+        with pytest.raises(TableError, match=r"no image 'b' among 261"):
             pixels.read("b")
 
 
 def test_files_are_closed(tmp_path: Path) -> None:
     path = write(tmp_path / "1.h5", x=PATCHES)
-    with PatchPixels({"a": (path, 0)}) as pixels:
+    with ImagePixels({"a": (path, 0)}) as pixels:
         pixels.read("a")
     write(path, x=PATCHES)  # HDF5 refuses to write to a file that is open
 
@@ -81,7 +81,7 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path) -> None:
     damaged = bytearray(path.read_bytes())
     damaged[offset : offset + 40] = b"\0" * 40
     path.write_bytes(damaged)
-    with PatchPixels({f"{row}": (path, row) for row in range(130)}) as pixels:
+    with ImagePixels({f"{row}": (path, row) for row in range(130)}) as pixels:
         np.testing.assert_array_equal(pixels.read("63"), PATCHES[63])
         with pytest.raises(ScanError, match=r"x\.h5: rows from 64 cannot be read"):
             pixels.read("64")

@@ -1,11 +1,11 @@
-"""Pixels of patches that lie in files of their own or in rows of HDF5 files, one at a time or in file order."""
+"""Pixels of images that lie in files of their own or in rows of HDF5 files, one at a time or in file order."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import h5py  # type: ignore[import-untyped]
 import numpy as np
@@ -18,17 +18,19 @@ from lungdet.io.image_file import read_image
 _BLOCK = 64
 
 
-class PatchPixels:
-    """Read patches by id. HDF5 files are opened at the first patch of theirs and closed at the end of the `with` block.
+class ImagePixels:
+    """Read images by id. HDF5 files are opened at the first image of theirs and closed at the end of the `with` block.
 
     An object belongs to one thread and one process: open one in each.
 
     Args:
-        places: patch id -> (file, row in it, -1 for an image file).
+        places: image id -> (file, row in it, -1 for an image file).
+        channels: 1 for grey, 3 for RGB; how files are read that hold the other (`read_image`).
     """
 
-    def __init__(self, places: Mapping[str, tuple[Path, int]]) -> None:
+    def __init__(self, places: Mapping[str, tuple[Path, int]], *, channels: Literal[1, 3] = 3) -> None:
         self._places = places
+        self._channels = channels
         self._open: dict[Path, Any] = {}
         self._block: tuple[Path, int, npt.NDArray[np.uint8]] | None = None
 
@@ -43,19 +45,19 @@ class PatchPixels:
         self._open.clear()
         self._block = None
 
-    def read(self, patch_id: str) -> npt.NDArray[np.uint8]:
-        """One patch, uint8 [H, W, 3] RGB, a copy.
+    def read(self, image_id: str) -> npt.NDArray[np.uint8]:
+        """One image, uint8 [H, W] grey or [H, W, 3] RGB, a copy; rows of HDF5 files are RGB.
 
         Raises:
             MissingFileError: the file is gone.
             ScanError: it is damaged, or its row cannot be read.
-            TableError: no patch of that id.
+            TableError: no image of that id.
         """
-        if patch_id not in self._places:
-            raise TableError(f"no patch {patch_id!r} among {len(self._places)}")
-        path, row = self._places[patch_id]
+        if image_id not in self._places:
+            raise TableError(f"no image {image_id!r} among {len(self._places)}")
+        path, row = self._places[image_id]
         if row < 0:
-            return read_image(path, channels=3)
+            return read_image(path, channels=self._channels)
         start = row - row % _BLOCK
         if self._block is None or self._block[:2] != (path, start):
             self._block = (path, start, self._rows(path, start))

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from lungdet.errors import MissingFileError, TableError
-from lungdet.io.chest_xray import identify, read_chest_xray, read_folders, read_manifest, write_manifest
+from lungdet.io.chest_xray import identify, read_chest_xray, read_folders, read_manifest
+from lungdet.io.image_collection import ImageCollection, write_manifest
 
 Make = Callable[[Iterable[str]], Path]
 
@@ -136,10 +137,11 @@ def test_manifest_elsewhere_than_its_images(make: Make, tmp_path: Path) -> None:
 
 
 def test_a_manifest_that_is_written_reads_the_same(make: Make, tmp_path: Path) -> None:
-    root = make(["test/NORMAL/IM-1-1.png", "train/PNEUMONIA/person3_virus_1.png"])
-    images = read_folders(root).images
-    write_manifest(tmp_path / "new" / "m.csv", images)
-    again = read_manifest(tmp_path / "new" / "m.csv").images
+    images = read_folders(make(["test/NORMAL/IM-1-1.png", "train/PNEUMONIA/person3_virus_1.png"])).images
+    table = images.assign(label=images["is_pneumonia"].astype(int), row=-1)
+    collection = ImageCollection(("normal", "pneumonia"), "X-ray", "X-rays", 1, table)
+    write_manifest(tmp_path / "m.csv", collection, images.rename(columns={"image_id": "series_uid"}))
+    again = read_manifest(tmp_path / "m.csv").images
     assert again["path"].tolist() == images["path"].tolist()
     for column in ("is_pneumonia", "patient_id", "agent", "partition"):
         assert again[column].tolist() == images[column].tolist(), column

@@ -1,4 +1,4 @@
-"""Write a cohort of simulated chest CT scans with known nodules, in LUNA16 layout."""
+"""Write simulated chest CT scans with known nodules in LUNA16 layout, or simulated 2-D images."""
 
 from __future__ import annotations
 
@@ -18,10 +18,15 @@ def run(cfg: DictConfig) -> None:
     from lungdet.config import check_config
     from lungdet.config.build import build
     from lungdet.io.phantom import write_cohort
+    from lungdet.io.phantom_images import ImagePhantomSpec
 
     cfg = with_absolute_paths(cfg)
     check_config(cfg, root="phantom")
     spec = build(cfg.data.cohort)
+    if isinstance(spec, ImagePhantomSpec):
+        collection = build(cfg.data).collection  # writes what is missing of it
+        log.info("%d %s: %s", len(collection.images), collection.items, cfg.data.root)
+        return
     with scan_progress("phantom", total=spec.n_scans) as advance:
         summary = write_cohort(cfg.data.root, spec, workers=cfg.workers or os.cpu_count() or 1, progress=advance)
     log.info("%s", summary)

@@ -27,7 +27,7 @@ from lungdet.data.sampling import SamplingRule
 from lungdet.data.splits import SplitRule
 from lungdet.errors import RunError, StoreError
 from lungdet.io.file_lock import sole_holder
-from lungdet.io.image_collection import ImageCollection
+from lungdet.io.image_collection import ImageCollection, write_manifest
 from lungdet.store.image_preprocess import ImageSpec
 from lungdet.store.image_statistics import FILE_NAME as STATISTICS
 from lungdet.store.image_statistics import ImageMoments, image_moments, read_statistics, write_statistics
@@ -210,6 +210,10 @@ class ImageDataModule(CollectionData):
             row: series_uid.
         """
         return self.store.image(str(row["series_uid"]))
+
+    def write_manifest(self, path: Path) -> None:
+        """Write which image is in which partition, with file, label and patient (`image_collection.write_manifest`)."""
+        write_manifest(path, self.collection, self.records)
 
     def evaluation_batch(self, rows: npt.NDArray[np.int64]) -> ClassBatch:
         """See `CollectionData.evaluation_batch`; float32 [N, C, H, W]."""

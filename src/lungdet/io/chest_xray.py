@@ -137,26 +137,6 @@ def read_manifest(path: Path | str, *, root: Path | str | None = None) -> ChestX
     return ChestXrays(path, _with_patients(images, table.get("group")))
 
 
-def write_manifest(path: Path | str, images: pd.DataFrame) -> None:
-    """Write image path, label, group and partition so that `read_manifest` gives the same images, labels and patients.
-
-    Args:
-        path: of the CSV; missing folders are made.
-        images: path, is_pneumonia, patient_id, partition.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table = pd.DataFrame(
-        {
-            "path": [str(Path(name).resolve()) for name in images["path"]],
-            "label": images["is_pneumonia"].map({False: "NORMAL", True: "PNEUMONIA"}),
-            "group": images["patient_id"],
-            "partition": images["partition"],
-        }
-    )
-    table.to_csv(path, index=False, lineterminator="\n")
-
-
 def identify(name: str) -> FileIdentity:
     """The patient that a file name of the collection means.
 

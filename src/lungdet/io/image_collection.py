@@ -1,4 +1,4 @@
-"""`ImageCollection`: what a collection of labelled 2-D images has to say, whatever its files are called."""
+"""`ImageCollection`: what a collection of labelled 2-D images has to say; and a list of where each went."""
 
 from __future__ import annotations
 
@@ -67,3 +67,29 @@ class ImageCollection:
         wanted = self.images if image_ids is None else self.images.set_index("image_id").loc[image_ids].reset_index()
         rows = zip(wanted["image_id"], wanted["path"], wanted["row"], strict=True)
         return ImagePixels({name: (Path(path), int(row)) for name, path, row in rows}, channels=self.channels)
+
+
+def write_manifest(path: Path | str, collection: ImageCollection, placed: pd.DataFrame) -> None:
+    """Write who is where, so that others can train on the same partitions; `data=chest_xray data.root=<it>` reads it.
+
+    Args:
+        path: of the CSV; its folder exists.
+        collection: whose images.
+        placed: series_uid (the image id), patient_id and partition of those that are in one.
+    """
+    path = Path(path)
+    images = collection.images.set_index("image_id").loc[placed["series_uid"]]
+    table = pd.DataFrame(
+        {
+            "image_id": placed["series_uid"].to_numpy(),
+            "path": [str(Path(name).resolve()) for name in images["path"]],
+            "row": images["row"].to_numpy(),
+            "label": images["label"].to_numpy(),
+            "class": [collection.classes[int(label)] for label in images["label"]],
+            "group": placed["patient_id"].to_numpy(),
+            "partition": placed["partition"].to_numpy(),
+        }
+    )
+    partial = path.with_suffix(".partial")
+    table.to_csv(partial, index=False, lineterminator="\n")
+    partial.replace(path)

@@ -106,9 +106,11 @@ class Experiment:
             write_clinical_baselines(predictions, clinical, records=self.datamodule.records, run=self.run)
 
     def write_provenance(self, *, checkpoint: Path, cfg_seed: int) -> None:
-        """Write split.json, provenance.json and audit.json."""
+        """Write split.json, provenance.json and audit.json, and of images the manifest."""
         split = self.datamodule.split_result
         self.run.write_text(self.run.split, split.to_json())
+        if isinstance(self.datamodule, ImageDataModule):
+            self.datamodule.write_manifest(self.run.manifest)
         monitor = getattr(self.trainer.checkpoint_callback, "monitor", None)
         record: dict[str, Any] = {
             **describe_environment(),

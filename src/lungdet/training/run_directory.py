@@ -18,6 +18,7 @@ class RunDirectory:
     environment.txt      every installed package with its version, as pip takes it
     changes.diff         what the code differed in from its commit; missing where it did not
     split.json           patients of each partition, with the hash
+    manifest.csv         every image with its file, label, patient and partition (images)
     provenance.json      code, packages, hardware, seed, split hash, store fingerprint
     history.csv          one row an epoch: every logged metric, samples seen, wall time
     checkpoints/         best.ckpt (by the monitored metric), last.ckpt
@@ -40,6 +41,7 @@ class RunDirectory:
         self.environment = path / "environment.txt"
         self.changes = path / "changes.diff"
         self.split = path / "split.json"
+        self.manifest = path / "manifest.csv"
         self.provenance = path / "provenance.json"
         self.history = path / "history.csv"
         self.checkpoints = path / "checkpoints"

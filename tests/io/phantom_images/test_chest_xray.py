@@ -14,6 +14,7 @@ from lungdet.errors import StoreError
 from lungdet.io.chest_xray import read_chest_xray
 from lungdet.io.image_file import read_image
 from lungdet.io.phantom_images import ChestXrayPhantomSpec, write_chest_xray_phantom
+from lungdet.io.pixel_duplicates import find_pixel_duplicates
 from lungdet.io.shipped_split import shipped_split
 
 SPEC = ChestXrayPhantomSpec(n_images=160, seed=4)
@@ -62,12 +63,10 @@ def test_the_shipped_split_has_the_faults_of_the_real_one(images: pd.DataFrame) 
 
 
 def test_two_patients_have_one_pixel_identical_image(images: pd.DataFrame, pixels: list[npt.NDArray[np.uint8]]) -> None:
-    seen: dict[bytes, list[str]] = {}
-    for patient, image in zip(images["patient_id"], pixels, strict=True):
-        seen.setdefault(image.tobytes(), []).append(patient)
-    repeated = [patients for patients in seen.values() if len(patients) > 1]
-    assert len(repeated) == 1
-    assert len(set(repeated[0])) == 2
+    by_name = dict(zip(images["image_id"], pixels, strict=True))
+    (twins,) = find_pixel_duplicates(by_name, by_name.__getitem__).groups
+    patients = images.set_index("image_id")["patient_id"]
+    assert len({patients[name] for name in twins}) == len(twins) == 2
 
 
 def test_sizes_modes_and_frames_vary(images: pd.DataFrame, pixels: list[npt.NDArray[np.uint8]]) -> None:

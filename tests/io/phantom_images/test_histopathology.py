@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 import cv2
-import h5py
+import h5py  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 import pandas as pd

@@ -15,7 +15,7 @@ from lungdet.config.nodes import check_nodes
 from lungdet.config.schema import ROOTS
 
 CONF = conf_folder()
-# Groups that `train` or `detect` compose; each option of each is tried in turn.
+# Groups that `train`, `detect` or `explain` compose; each option of each is tried in turn.
 OPTIONS = sorted(
     (path.parent.relative_to(CONF).as_posix(), path.stem)
     for path in CONF.glob("*/**/*.yaml")
@@ -34,8 +34,10 @@ def node_problems(cfg: DictConfig) -> list[str]:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_fits(group: str, option: str) -> None:
-    root = "detect" if group == "pipeline" else "train"
-    overrides = ["input=scan.mhd"] if root == "detect" else []
+    root = {"pipeline": "detect", "explain": "explain"}.get(group.split("/", maxsplit=1)[0], "train")
+    # Only collections of images have these groups.
+    images = ["data=chest_xray"] if group in ("data/augment2d", "data/images") else []
+    overrides = ["input=scan.mhd"] if root == "detect" else images
     assert node_problems(composed(root, f"{group}={option}", *overrides)) == []
 
 

@@ -140,7 +140,8 @@ def test_what_cannot_be_called_is_refused() -> None:
 @pytest.mark.parametrize("size", [(60, 60), (48, 90)])
 def test_rotation_is_that_of_scikit_image_with_edges(angle: float, size: tuple[int, int]) -> None:
     image = smooth(1, *size)
-    expected = skimage.transform.rotate(image[0].numpy(), angle, mode="edge", order=1, preserve_range=True)
+    reference: Any = skimage.transform.rotate
+    expected = reference(image[0].numpy(), angle, mode="edge", order=1, preserve_range=True)
     difference = np.abs(rotate_with_edges(image, angle)[0].numpy() - expected)
     assert difference.max() <= 1.0
 

@@ -21,9 +21,7 @@ def test_grey_values_of_images_of_any_size() -> None:
     np.testing.assert_allclose(counts.std, whole.std(axis=0), rtol=0, atol=1e-9)
     assert counts.n_values == len(whole)
     shares = [0.0, 0.05, 0.37, 0.5, 0.95, 1.0]
-    np.testing.assert_array_equal(
-        counts.quantiles(shares), np.quantile(whole, shares, axis=0, method="inverted_cdf").T
-    )
+    np.testing.assert_array_equal(counts.quantiles(shares), np.quantile(whole, shares, axis=0, method="inverted_cdf").T)
 
 
 def test_nothing_cancels_where_all_values_are_nearly_the_same() -> None:

@@ -254,6 +254,18 @@ class ImageDataModule(CollectionData):
         self._split_result = dataclasses.replace(split, notes=(*self.collection.notes, *split.notes))
         logger.info("%s: %s", split.rule, self.count_by_partition())
 
+    def relabel(self, label: npt.NDArray[np.int8], *, note: str) -> None:
+        """Give the records other labels, after `setup` and before any loader is asked for.
+
+        Args:
+            label: int8 [N], by row of `records`.
+            note: what reports say of it.
+        """
+        split = self.split_result
+        self._records = self.records.assign(label=label)
+        self._split_result = dataclasses.replace(split, notes=(*split.notes, note))
+        self._datasets.clear()
+
     def predict_dataloader(self) -> list[DataLoader[Any]]:
         """Validation, then test images."""
         return [self.val_dataloader(), self.test_dataloader()]

@@ -14,18 +14,48 @@ import numpy as np
 import pandas as pd
 
 from lungdet.data.augment import CropAugmentation
+from lungdet.data.collection_data import CollectionData
+from lungdet.data.ct import CtDataModule
+from lungdet.data.images import ImageDataModule
 from lungdet.data.intensity import Window
 from lungdet.data.partitions import PARTITIONS, Split
 from lungdet.data.sample import SampleSpec
 from lungdet.data.sample_kind import BatchDataset, SampleKind
 from lungdet.data.splits import SplitRule
-from lungdet.errors import ConfigError
+from lungdet.errors import ConfigError, RunError
 from lungdet.io.luna16 import Luna16
 from lungdet.store.reader import CtStore
 
 logger = logging.getLogger(__name__)
 
 Partition = Literal["train", "val", "test"]
+
+
+def permute_before_training(
+    datamodule: CollectionData, *, seed: int, partitions: Sequence[Partition] = ("train", "val")
+) -> None:
+    """Let a DataModule deal the labels of these partitions out anew, whatever kind of data it has.
+
+    Args:
+        datamodule: before any of its loaders was asked for; images are stored and set up by this call.
+        seed: of the permutation.
+        partitions: where; each on its own.
+
+    Raises:
+        RunError: a kind of data whose labels nobody can permute.
+        ConfigError, StoreError, SplitError: see the DataModule.
+    """
+    if isinstance(datamodule, CtDataModule):
+        datamodule.samples = PermutedLabels(datamodule.samples, seed=seed, partitions=partitions)
+    elif isinstance(datamodule, ImageDataModule):
+        datamodule.prepare_data()
+        datamodule.setup("fit")
+        permuted = permute_labels(datamodule.records, seed=seed, partitions=partitions)
+        note = _note(partitions, seed=seed)
+        logger.info(note)
+        datamodule.relabel(permuted["label"].to_numpy(np.int8), note=note)
+    else:
+        raise RunError(f"labels of {type(datamodule).__name__} cannot be permuted: it has neither samples nor images")
 
 
 class PermutedLabels:
@@ -78,8 +108,7 @@ class PermutedLabels:
             TableError, SplitError: see the samples.
         """
         records, split = self.samples.make_records(collection, store=store, rule=rule, shape_zyx=shape_zyx)
-        note = f"The labels of {' and '.join(self.partitions)} are permuted at random (seed {self.seed}): nothing true "
-        note += "can be learned from them."
+        note = _note(self.partitions, seed=self.seed)
         logger.info(note)
         permuted = permute_labels(records, seed=self.seed, partitions=self.partitions)
         return permuted, dataclasses.replace(split, notes=(*split.notes, note))
@@ -118,3 +147,8 @@ def permute_labels(records: pd.DataFrame, *, seed: int, partitions: Sequence[str
         rows = np.flatnonzero(partition == name)
         label[rows] = label[np.random.default_rng([seed, PARTITIONS.index(name)]).permutation(rows)]
     return records.assign(label=label)
+
+
+def _note(partitions: Sequence[str], *, seed: int) -> str:
+    where = " and ".join(partitions)
+    return f"The labels of {where} are permuted at random (seed {seed}): nothing true can be learned from them."

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from lungdet.errors import ScanError, StoreError
 from lungdet.store.dark_frame import DarkFrame, SideScan, frame_box
+from lungdet.store.stain import MacenkoNormalise
 
 Pixels = npt.NDArray[np.uint8]
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -35,6 +36,7 @@ class ImageSpec:
             inside and the rest is filled. Neither changes the aspect.
         pad: what fills the rest: `reflect` (mirrored, the edge pixel not doubled), `edge` or `black`.
         dark_frame: how a dark frame is looked for; None leaves it on.
+        stain: the stain that histopathology patches are brought to; None leaves theirs.
 
     Raises:
         StoreError: a value out of range.
@@ -44,6 +46,7 @@ class ImageSpec:
     fit: Literal["cover", "pad"] = "cover"
     pad: Literal["reflect", "edge", "black"] = "reflect"
     dark_frame: DarkFrame | None = dataclasses.field(default_factory=DarkFrame)
+    stain: MacenkoNormalise | None = None
 
     def __post_init__(self) -> None:
         size = tuple(int(n) for n in self.size_hw)
@@ -57,13 +60,18 @@ class ImageSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `ImageSpec.from_dict` gives an equal spec back."""
-        return {**dataclasses.asdict(self), "size_hw": list(self.size_hw)}
+        record: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return record
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> ImageSpec:
         """Inverse of `to_dict`."""
-        frame = record["dark_frame"]
-        return cls(**{**record, "dark_frame": None if frame is None else DarkFrame(**frame)})
+        frame, stain = record["dark_frame"], record["stain"]
+        parts = {
+            "dark_frame": None if frame is None else DarkFrame(**frame),
+            "stain": None if stain is None else MacenkoNormalise(**stain),
+        }
+        return cls(**{**record, **parts})
 
     @property
     def fingerprint(self) -> str:
@@ -83,7 +91,7 @@ class ImageStages:
         original: uint8 [H, W] or [H, W, 3], as given.
         sides: what the scan for a dark frame saw, by side; empty where none was looked for.
         kept_box: top, left, bottom, right (exclusive) of the crop in the original.
-        cropped: that part of the original.
+        cropped: that part of the original, in the stain that was asked for.
         resized: of the same aspect (to a pixel), before cutting or padding.
         stored: uint8 of `size_hw`, what goes into the store.
         shown_box: top, left, bottom, right (exclusive) in `resized` of what `stored` shows.
@@ -111,6 +119,7 @@ def preprocess_image(image: Pixels, spec: ImageSpec) -> ImageStages:
 
     Raises:
         ScanError: another dtype or shape.
+        StoreError: a stain for a grey image.
     """
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         raise ScanError(f"an image of {image.dtype} {list(image.shape)}; allowed is uint8 [H, W] or [H, W, 3]")
@@ -121,6 +130,8 @@ def preprocess_image(image: Pixels, spec: ImageSpec) -> ImageStages:
     if spec.dark_frame is not None:
         box, sides = frame_box(image, spec.dark_frame)
     cropped = image[box[0] : box[2], box[1] : box[3]]
+    if spec.stain is not None:
+        cropped = spec.stain(cropped)
     resized = _resized(cropped, spec)
     stored, shown, pad_mask = _fitted(resized, spec)
     return ImageStages(image, sides, box, cropped, resized, stored, shown, pad_mask)

@@ -88,7 +88,7 @@ def test_an_unknown_one_gets_the_near_word(run: Run, capfd: pytest.CaptureFixtur
     with pytest.raises(SystemExit, match="2"):
         run("corps")
     message = capfd.readouterr().err
-    assert "'corps' is not a benchmark; there are all, crops, loader, preprocess" in message
+    assert "'corps' is not a benchmark; there are all, crops, explain, loader, preprocess" in message
     assert "did you mean crops?" in message
 
 

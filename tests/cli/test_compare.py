@@ -88,7 +88,7 @@ def test_three_runs(run: Compare, tmp_path: Path) -> None:
     record = json.loads((tmp_path / "compare.json").read_text())
     assert record["names"] == ["seed_1", "seed_2", "noise"]
     assert record["settings"] == [{"key": "seed", "values": ["1", "2", "3"]}]
-    assert "no scans of their own" in record["pictures_left_out"]
+    assert "no data of their own" in record["pictures_left_out"]
     assert record["n_resamples"] == 200
     assert len(record["disagreements"]["positives"]) == 1
 

@@ -74,7 +74,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def test_the_newest_run_is_exported_by_default(folder: Path, run: Callable[..., None]) -> None:
     run()
     loaded = load_exported(folder / "exports" / "mine.safetensors")
-    assert (loaded.card.input.crop_zyx_vox, loaded.card.output.channels) == ((16, 16, 16), 1)
+    assert (loaded.card.ct_input.crop_zyx_vox, loaded.card.output.channels) == ((16, 16, 16), 1)
     assert loaded.card.training["split_hash"] == "5p"
     assert loaded.card.metrics == {"test": {"auroc": {"value": 0.9, "low": 0.8, "high": 1.0}}}
     assert loaded.net.get_parameter("head_linear.bias").tolist() == [0.5]
@@ -247,9 +247,9 @@ def test_what_is_wrong_is_said(
         ("LunaModel", "LunarModel", "luna defines no network 'LunarModel'"),
         ("lungdet.nets.luna.LunaModel", "torch.nn.Linear", "only classes of lungdet.nets"),
         ("conv_channels: 2", "conv_channels: 3", "has shape"),
-        ("candidate_classification.C", "image_classification.C", "can be exported"),
+        ("candidate_classification.C", "regression.C", "can be exported"),
         ("mm: [16, 16, 16]", "mm: null", "crop: give vox or mm"),
-        ("  crop:", "  crap:", "does not describe the input of a CT network: 'crop'"),
+        ("  crop:", "  crap:", "does not describe the input of a network: 'crop'"),
         ("  net:", "  nut:", "has no model.net"),
     ],
 )

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from tests.comparison.conftest import MakeRun, cohort, make_run
 
-from lungdet.comparison.classification import MEASURES, compare_classification
+from lungdet.comparison.classification import compare_classification, measures_of
 from lungdet.comparison.measures import Sampled
 from lungdet.comparison.pairs import paired_differences
 from lungdet.comparison.results import ComparisonReport
@@ -155,7 +155,7 @@ def test_refuses_other_rows(run: MakeRun) -> None:
 
 
 def test_measures_have_names_of_their_own() -> None:
-    assert len({m.key for m in MEASURES}) == len({m.title for m in MEASURES}) == len(MEASURES)
+    assert len({m.key for m in measures_of()}) == len({m.title for m in measures_of()}) == len(measures_of())
 
 
 N_COHORTS, N_PATIENTS, N_ROWS, N_RESAMPLES = 500, 100, 8, 300
@@ -184,7 +184,7 @@ def simulated_difference(rng: np.random.Generator, *, by_row: bool) -> Estimate:
         resampled = under_patient_weights(label, score, draws.patient, weights=draws.weights, metrics=["auroc"])
         samples = resampled.samples["auroc"]
         runs[name] = {"auroc": Sampled(draws.area(auroc(label, score), samples, label=label), samples)}
-    return paired_differences(runs, MEASURES[:1], draws)["a", "b"]["auroc"].estimate
+    return paired_differences(runs, measures_of()[:1], draws)["a", "b"]["auroc"].estimate
 
 
 def coverage(rng: np.random.Generator, n_cohorts: int, *, by_row: bool = False) -> tuple[float, float]:

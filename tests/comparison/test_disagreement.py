@@ -11,6 +11,7 @@ from tests.evaluation.conftest import synthetic_crop
 from lungdet.comparison.disagreement import find_disagreements
 from lungdet.errors import StoreError
 from lungdet.evaluation.predictions import check_predictions
+from lungdet.evaluation.shown import crop_pictures
 
 
 def table(logit: list[float]) -> pd.DataFrame:
@@ -55,5 +56,5 @@ def test_pictures_or_why_there_are_none() -> None:
     def gone(row: Any) -> Any:
         raise StoreError("no store")
 
-    assert len(find_disagreements(TABLES, n=1, load_crop=synthetic_crop)["negatives"][0].views) == 3
-    assert find_disagreements(TABLES, n=1, load_crop=gone)["negatives"][0].problem == "no store"
+    assert len(find_disagreements(TABLES, n=1, load_pictures=crop_pictures(synthetic_crop))["negatives"][0].views) == 3
+    assert find_disagreements(TABLES, n=1, load_pictures=gone)["negatives"][0].problem == "no store"

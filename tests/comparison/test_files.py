@@ -17,6 +17,7 @@ from lungdet.comparison.markdown import render_markdown
 from lungdet.comparison.page import render_page
 from lungdet.comparison.results import ComparisonReport
 from lungdet.evaluation.page import number_text
+from lungdet.evaluation.shown import crop_pictures
 
 
 def compared() -> ComparisonReport:
@@ -25,7 +26,7 @@ def compared() -> ComparisonReport:
         make_run("luna_cls_<seed>_2", seed=2, settings={"optim": {"lr": 0.1}, "seed": 2, "model": {"_target_": "a|b"}}),
         make_run("noise", seed=3, skill=0.6, noise=1.5),
     ]
-    return compare_classification(runs, load_crop=synthetic_crop, n_resamples=300, n_disagreements=2)
+    return compare_classification(runs, load_pictures=crop_pictures(synthetic_crop), n_resamples=300, n_disagreements=2)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,7 @@ def test_two_runs_have_one_verdict_as_the_headline_and_no_correction() -> None:
     assert page.text.count("Holm") == 0
     assert page.text.count(report.pairs[0].verdict.text) == 2
     assert "Holm" not in render_markdown(report)
-    assert "Pictures are left out: no CT pixels were handed to the comparison." in page.text
+    assert "Pictures are left out: no pixels were handed to the comparison." in page.text
 
 
 def test_many_runs_fold_their_pairs_away() -> None:

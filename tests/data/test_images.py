@@ -18,6 +18,7 @@ from tests.store.image_files import collection_of, write_pictures
 from lungdet.data.image_augment import ImageAugmentation, QuarterTurns
 from lungdet.data.image_dataset import EpochInDraw
 from lungdet.data.images import ImageDataModule
+from lungdet.data.permuted_labels import permute_before_training
 from lungdet.data.sampling import NaturalSampling
 from lungdet.data.splits import Holdout, Official
 from lungdet.errors import RunError, SplitError, StoreError
@@ -49,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def make(folder: Path, tmp_path: Path) -> Callable[..., Pictures]:
     def build(kind: type[Pictures] = Pictures, **changes: Any) -> Pictures:
-        arguments = {
+        arguments: dict[str, Any] = {
             "root": folder, "store_path": tmp_path / "store.zarr", "store": SPEC, "sampling": NaturalSampling(),
             "split": Holdout(seed=1), "batch_size": 8,
         }  # fmt: skip
@@ -108,7 +109,7 @@ def test_identical_images_tie_their_patients_together(make: Callable[..., Pictur
     by_image = joined.records.set_index("series_uid")["patient_id"]
     tied = {by_image[name] for name in ("000", "001", "020", "021", "030", "031")}
     assert tied == {"p0"}
-    assert "4 pictures go with another patient than their name says" in joined.split_result.notes[1]
+    assert "4 pictures go with another patient than the name says" in joined.split_result.notes[1]
     apart = make(join_duplicates=False)
     apart.setup()
     assert apart.records["patient_id"].nunique() == 20
@@ -142,7 +143,7 @@ def test_official_keeps_the_shipped_test_part(make: Callable[..., Pictures]) -> 
     records = datamodule.records
     assert set(records.loc[records["partition"] == "test", "series_uid"]) == {f"{n:03d}" for n in range(9)}
     assert "009" not in set(records["series_uid"])  # of a tested patient: may not train, is not in the test part
-    assert "1 pictures of patients in the shipped test part lie outside of it" in datamodule.split_result.notes[-1]
+    assert "1 picture is left out: of patients in the shipped test part" in datamodule.split_result.notes[-1]
     assert len(records) == 39
     free = make(Shipped, split=Holdout(seed=1))
     free.setup()
@@ -222,7 +223,8 @@ class Counts(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         self.seen.append(batch["image"])
-        return self.weight * batch["image"].mean()
+        loss: torch.Tensor = self.weight * batch["image"].mean()
+        return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         assert batch["image"].max() <= 1
@@ -247,3 +249,24 @@ def test_lightning_trains_on_unit_range_and_another_augmentation_each_epoch(
     assert float(first.min()) > 0
     assert float(first.max()) <= 1
     assert not torch.equal(first.sort(dim=0).values, second.sort(dim=0).values)
+
+
+def test_labels_can_be_dealt_out_anew_before_training(make: Callable[..., Pictures]) -> None:
+    own, permuted = make(), make()
+    own.setup()
+    permute_before_training(permuted, seed=3)
+    permuted.setup("fit")  # as a Trainer does, and changes nothing any more
+    pd.testing.assert_frame_equal(own.records.drop(columns="label"), permuted.records.drop(columns="label"))
+    for partition, changes in (("train", True), ("val", False), ("test", False)):
+        rows = own.records["partition"] == partition
+        before, after = (datamodule.records.loc[rows, "label"] for datamodule in (own, permuted))
+        assert before.sum() == after.sum()
+        assert bool((before != after).any()) or not changes
+    tested = own.records["partition"] == "test"
+    assert own.records.loc[tested, "label"].equals(permuted.records.loc[tested, "label"])
+    assert permuted.split_result.hash == own.split_result.hash
+    assert permuted.split_result.notes[-1].startswith("The labels of train and val are permuted at random (seed 3)")
+    everything = np.arange(len(own.records))
+    before_batch, after_batch = own.evaluation_batch(everything), permuted.evaluation_batch(everything)
+    assert torch.equal(before_batch["image"], after_batch["image"])
+    assert after_batch["label"].tolist() == permuted.records["label"].tolist()

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lungdet.evaluation.shown import PictureLoader, crop_pictures
+
 
 def simulated_predictions(
     *, n_patients: int = 24, n_rows: int = 2000, n_positive: int = 60, seed: int = 0
@@ -63,6 +65,38 @@ def synthetic_crop(row: Any) -> tuple[np.ndarray, tuple[float, float, float], tu
     return hu.clip(-1024, 3071).astype(np.int16), (1.0, 1.0, 1.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0)
 
 
+def simulated_images(*, patients_known: bool = True, n: int = 300, seed: int = 0) -> pd.DataFrame:
+    """Images of about 150 patients, two thirds positive; a third of the patients is validation."""
+    rng = np.random.default_rng(seed)
+    patient, label = rng.integers(0, n // 2, n), (rng.random(n) < 2 / 3).astype(np.int64)
+    names = [
+        f"train/{'PNEUMONIA' if y else 'NORMAL'}/person{p}_{i}.jpeg"
+        for i, (p, y) in enumerate(zip(patient, label, strict=True))
+    ]
+    return pd.DataFrame(
+        {
+            "series_uid": names,
+            "patient_id": [f"person{p}" for p in patient] if patients_known else names,
+            "candidate_id": np.arange(n),
+            "center_x_mm": 0.0,
+            "center_y_mm": 0.0,
+            "center_z_mm": 0.0,
+            "label": label,
+            "diameter_mm": np.nan,
+            "logit": (rng.normal(0, 1, n) + 2.5 * (label - 0.4)).astype(np.float32),
+            "fold": 0,
+            "partition": np.where(patient < n // 6, "val", "test"),
+        }
+    )
+
+
+def synthetic_image(row: Any, *, channels: int = 1) -> np.ndarray:
+    """48 x 64, a ramp whose grey follows the row's id; coloured ones differ from channel to channel."""
+    ramp = (np.add.outer(np.arange(48), np.arange(64)) + 5 * int(row["candidate_id"])) % 256
+    grey = ramp.astype(np.uint8)
+    return grey if channels == 1 else np.stack([grey, 255 - grey, grey // 2], axis=-1)
+
+
 @pytest.fixture(scope="session")
 def simulate() -> Callable[..., pd.DataFrame]:
     return simulated_predictions
@@ -74,5 +108,5 @@ def predictions() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def load_crop() -> Callable[[Any], tuple[np.ndarray, tuple[float, float, float], tuple[float, ...]]]:
-    return synthetic_crop
+def load_pictures() -> PictureLoader:
+    return crop_pictures(synthetic_crop)

@@ -9,7 +9,7 @@ import pytest
 
 from lungdet.errors import TableError
 from lungdet.evaluation.audit import audit_of_split, audit_partitions, merge_audits
-from lungdet.evaluation.audit_results import AuditedPartition, Choice
+from lungdet.evaluation.audit_results import AuditedPartition, AuditWords, Choice
 
 
 def rows(*given: tuple[str, str, int, str]) -> pd.DataFrame:
@@ -175,3 +175,13 @@ def test_weights_that_training_started_from(
     found = audit_partitions(TABLE, record=recorded(), provenance=provenance)
     assert found.seen_before == seen
     assert said in found.verdict
+
+
+def test_images_that_stand_as_patients_under_their_own_names() -> None:
+    """Where pixel-identical images are joined, one of them carries the name of the other."""
+    words = AuditWords("patch", "patches", pixels="patches", column="Patches", are_images=True)
+    table = rows(("a", "a", 0, "val"), ("a", "b", 0, "val"), ("c", "c", 0, "test"))
+    assert not audit_partitions(table, words=words).patients_known
+    known = rows(("P", "a", 0, "val"), ("P", "b", 0, "val"), ("Q", "c", 0, "test"))
+    assert audit_partitions(known, words=words).patients_known
+    assert audit_partitions(table).patients_known, "series may be called as their patients"

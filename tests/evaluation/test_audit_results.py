@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from lungdet.evaluation.audit_results import Audit, Choice, EqualPixels, NamedScan, leaks_of, listed, partition_word
+from lungdet.evaluation.audit_results import (
+    Audit,
+    AuditWords,
+    Choice,
+    EqualPixels,
+    NamedScan,
+    leaks_of,
+    listed,
+    partition_word,
+)
 
 PAIR = EqualPixels("f0", (NamedScan("1", "A", "train"), NamedScan("2", "B", "test")), crosses_in=(0,))
 TWINS = EqualPixels("f1", (NamedScan("3", "C", "val"), NamedScan("4", "D", "val")), crosses_in=())
@@ -53,7 +62,29 @@ def test_many_groups_are_counted() -> None:
 
 
 def test_words() -> None:
-    assert listed(["a"], "patient") == "1 patient (a)"
-    assert listed(list("abcdefg"), "patient") == "7 patients (a, b, c, d, e and 2 more)"
-    assert listed(["1", "2"], "series") == "2 series (1, 2)"
+    assert listed(["a"], "patch", "patches") == "1 patch (a)"
+    assert listed(list("abcdefg"), "patch", "patches") == "7 patches (a, b, c, d, e and 2 more)"
     assert (partition_word("val"), partition_word("unknown")) == ("validation", "unknown")
+
+
+PATCHES = AuditWords("patch", "patches", pixels="patches", column="Patches", are_images=True)
+
+
+def test_images_are_called_what_they_are() -> None:
+    clean = Audit((0,), (), (), looked_at="scans", scans_hashed=2000, words=PATCHES)
+    assert clean.verdict == (
+        "No leak found: no patient and no patch is in two partitions, and no two of 2,000 patches in different "
+        "partitions have the same pixels."
+    )
+    shared = Audit((0,), (), ("a", "b"), shared_in={"a": ("val", "test"), "b": ("val", "test")}, words=PATCHES)
+    assert list(leaks_of(shared)) == [("leak", "2 patches (a, b) in validation and test of the same fold")]
+
+
+def test_patients_that_nobody_knows_are_not_said_to_be_apart() -> None:
+    for looked_at in ("scans", "split", "table"):
+        verdict = Audit((0,), (), (), looked_at=looked_at, words=PATCHES, patients_known=False).verdict
+        assert "no patient" not in verdict
+        assert "no patch is in" in verdict
+        assert verdict.endswith("Nobody knows which patches are of one patient or slide.")
+    alone = EqualPixels("f0", (NamedScan("1", "1", "train"), NamedScan("2", "B", "test")), crosses_in=(0,))
+    assert alone.named(PATCHES) == "patch 1 (training) and patch 2 of patient B (test)"

@@ -86,6 +86,7 @@ def test_hand_counted_operating_points() -> None:
         "max_f1": 0.5,
         "youden": 2.0,
         "recall_90": 0.5,
+        "recall_97": 0.5,
     }
     counted = {name: point.on["test"].confusion for name, point in points.items()}
     assert {name: (c.tp, c.fp, c.fn, c.tn) for name, c in counted.items()} == {
@@ -93,6 +94,7 @@ def test_hand_counted_operating_points() -> None:
         "max_f1": (2, 2, 1, 3),
         "youden": (1, 1, 2, 4),
         "recall_90": (2, 2, 1, 3),
+        "recall_97": (2, 2, 1, 3),
     }
     half = points["half"].on["test"]
     assert half.recall.value == pytest.approx(2 / 3)

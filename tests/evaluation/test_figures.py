@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from lungdet.evaluation import figures
 from lungdet.evaluation.estimates import Estimate
@@ -38,8 +39,23 @@ def test_points_in_one_place_share_one_label() -> None:
 
 def test_precision_recall_shows_what_guessing_gives() -> None:
     figure = figures.precision_recall_figure({"model": LINE}, {"a": (0.9, 0.2), "b": (0.1, 0.99)}, prevalence=0.028)
-    assert texts(figure) == ["guessing: 0.028", "a", "b", "model"]
+    assert texts(figure) == ["guessing: 0.028", "b", "a", "model"]
     assert any(np.allclose(line.get_ydata(), 0.028) for line in figure.axes[0].lines)
+
+
+@pytest.mark.parametrize("draw", ["roc", "precision_recall"])
+def test_names_of_close_points_do_not_overlap(draw: str) -> None:
+    """Five thresholds of a strong model lie within a few hundredths of the corner."""
+    points = {f"point {i}": (0.97 + 0.005 * i, 0.99 - 0.004 * i) for i in range(5)}
+    if draw == "roc":
+        figure = figures.roc_figure({"model": LINE}, {name: (1 - x, 1.94 - y) for name, (x, y) in points.items()})
+    else:
+        figure = figures.precision_recall_figure({"model": LINE}, points, prevalence=0.7)
+    figure.draw_without_rendering()
+    # Of the words alone: an annotation counts its leader, too.
+    boxes = [Text.get_window_extent(t) for t in figure.axes[0].texts if t.get_text().startswith("point")]
+    assert len(boxes) == 5
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
 @pytest.mark.parametrize("thresholds", [{"low": -3.0, "high": 1.0}, {"low": 2.0, "high": 3.0}, {}])

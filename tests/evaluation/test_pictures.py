@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from lungdet.evaluation.gallery import png_data_uri
-from lungdet.evaluation.pictures import Picture, side_letters, view_picture
+from lungdet.evaluation.pictures import Picture, shown_picture, side_letters, view_picture
+from lungdet.evaluation.shown import WholeImage
 from lungdet.evaluation.views import View
 
 
@@ -50,3 +51,11 @@ def test_a_low_picture_has_no_room_for_letters_above_and_below() -> None:
     edges = ("H", "F", "R", "L")
     assert [t.words for t in side_letters(edges, width=50, height=7.9, font=2)] == ["R", "L"]
     assert [t.words for t in side_letters(edges, width=50, height=8, font=2)] == ["H", "F", "R", "L"]
+
+
+def test_a_whole_image_is_measured_in_pixels_and_has_nothing_drawn_on_it(view: View) -> None:
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    picture = shown_picture(WholeImage(pixels), gap=0.1)
+    assert (picture.plane, picture.width, picture.height, picture.png) == ("", 30, 20, png_data_uri(pixels))
+    assert (picture.letters, picture.crosshair, picture.scale_bar, picture.outline) == ((), (), "", "")
+    assert shown_picture(view, gap=0.1) == view_picture(view, gap=0.1)

@@ -52,7 +52,7 @@ def test_equal_pixels_warn_across_partitions_and_are_noted_within_one() -> None:
         "The same pixels in different partitions: series series0 of patient patient0 (validation) and series series1 "
         "of patient patient1 (test). Moonshine, for a scan under two names is one patient"
     )
-    assert found["equal_pixels"].startswith("1 group of scans under several patient ids have the same pixels")
+    assert found["equal_pixels"].startswith("1 group of scans under several patient ids has the same pixels")
     trained = said(audit=Audit((0,), (), (), equal_pixels=(equal("train", "test"),)))["leak_pixels"]
     assert "The network has trained on patients it is judged on" in trained
 

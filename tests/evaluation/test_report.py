@@ -34,7 +34,7 @@ PROVENANCE = {
 }
 
 
-def evaluated(table: pd.DataFrame, load_crop: Any, *, shuffled: bool = False) -> ClassificationReport:
+def evaluated(table: pd.DataFrame, load_pictures: Any, *, shuffled: bool = False) -> ClassificationReport:
     rng = np.random.default_rng(9)
     weak = table.assign(logit=(rng.normal(-4, 1, len(table)) + table["label"]).astype(np.float32))
     return evaluate_classification(
@@ -43,7 +43,7 @@ def evaluated(table: pd.DataFrame, load_crop: Any, *, shuffled: bool = False) ->
         provenance=PROVENANCE,
         calibration=fit_calibration(check_predictions(table), "platt"),
         baselines={"mean HU and size": weak},
-        load_crop=load_crop,
+        load_pictures=load_pictures,
         history=HISTORY,
         n_resamples=200,
         n_gallery=2,
@@ -51,8 +51,8 @@ def evaluated(table: pd.DataFrame, load_crop: Any, *, shuffled: bool = False) ->
 
 
 @pytest.fixture(scope="module")
-def report(simulate: Callable[..., pd.DataFrame], load_crop: Any) -> ClassificationReport:
-    return evaluated(simulate(), load_crop)
+def report(simulate: Callable[..., pd.DataFrame], load_pictures: Any) -> ClassificationReport:
+    return evaluated(simulate(), load_pictures)
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +65,8 @@ def page(written: WrittenReport) -> Page:
     return Page(written.html.read_text(encoding="utf-8"))
 
 
-def test_twice_the_same_bytes(written: WrittenReport, simulate: Any, load_crop: Any, tmp_path: Path) -> None:
-    second = write_report(evaluated(simulate(), load_crop, shuffled=True), tmp_path)
+def test_twice_the_same_bytes(written: WrittenReport, simulate: Any, load_pictures: Any, tmp_path: Path) -> None:
+    second = write_report(evaluated(simulate(), load_pictures, shuffled=True), tmp_path)
     for name in ("json", "curves", "html"):
         assert getattr(second, name).read_bytes() == getattr(written, name).read_bytes()
 
@@ -131,14 +131,14 @@ def test_three_views_of_every_shown_candidate(page: Page, written: WrittenReport
 def test_without_pixels_the_page_says_why(predictions: pd.DataFrame) -> None:
     kwargs: dict[str, Any] = {"title": "t", "provenance": {}, "n_resamples": 20, "n_gallery": 1}
     plain = Page(render_html(evaluate_classification(predictions, **kwargs)))
-    assert "Pictures are left out: no CT pixels were handed to the evaluation." in plain.text
+    assert "Pictures are left out: no pixels were handed to the evaluation." in plain.text
     told = evaluate_classification(predictions, no_pictures_because="the store was deleted", **kwargs)
     assert "Pictures are left out: the store was deleted." in Page(render_html(told)).text
 
     def broken(row: Any) -> Any:
         raise StoreError(f"series {row['series_uid']} is <missing>")
 
-    partly = Page(render_html(evaluate_classification(predictions, load_crop=broken, **kwargs)))
+    partly = Page(render_html(evaluate_classification(predictions, load_pictures=broken, **kwargs)))
     assert partly.tags["image"] == 0
     assert "No picture: series 1.3.6.1.4.1.14519.5.2.1.6279.6001." in partly.text
     assert "is <missing>" in partly.text

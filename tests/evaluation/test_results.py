@@ -55,13 +55,13 @@ def test_derived_quantities_are_written_out() -> None:
     assert clean["verdict"].startswith("No leak found: ")
 
 
-def test_a_report_is_json_without_pictures_and_curves(predictions: pd.DataFrame, load_crop: Any) -> None:
+def test_a_report_is_json_without_pictures_and_curves(predictions: pd.DataFrame, load_pictures: Any) -> None:
     history = pd.DataFrame({"epoch": [0, 1], "val/loss": [0.5, math.nan]})
     report = evaluate_classification(
         predictions,
         title="t",
         provenance={"run": Path("runs/1"), "versions": {"numpy": np.__version__}},
-        load_crop=load_crop,
+        load_pictures=load_pictures,
         history=history,
         n_resamples=50,
         n_gallery=2,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from lungdet.errors import ShapeError
+from lungdet.errors import ConfigError, ShapeError
 from lungdet.evaluation.thresholds import HALF, Confusion, Threshold, choose_thresholds, confusion
 
 #: From high to low, with two ties:
@@ -30,10 +30,23 @@ def test_hand_counted_choice_with_ties() -> None:
     recall              .25  .5   .75   1    1    1     >= .9 first at 0
     """
     chosen = choose_thresholds(LABEL, LOGIT)
-    assert list(chosen) == ["half", "max_f1", "youden", "recall_90"]
-    assert {name: t.logit for name, t in chosen.items()} == {"half": 0, "max_f1": 0, "youden": 1, "recall_90": 0}
+    assert list(chosen) == ["half", "max_f1", "youden", "recall_90", "recall_97"]
+    assert [t.logit for t in chosen.values()] == [0, 0, 1, 0, 0]
     assert {t.chosen_on for t in chosen.values()} == {"fixed", "val"}
     assert not any(t.reason for t in chosen.values())
+
+
+def test_recalls_that_are_asked_for() -> None:
+    chosen = choose_thresholds(LABEL, LOGIT, recalls=[0.5, 0.25, 0.755])
+    assert list(chosen)[3:] == ["recall_50", "recall_25", "recall_75.5"]
+    assert [chosen[name].logit for name in list(chosen)[3:]] == [2, 3, 0]
+    assert chosen["recall_75.5"].rule == "largest threshold with recall of at least 0.755"
+
+
+@pytest.mark.parametrize("recalls", [[], [0.9, 0.9], [0.0], [90], [math.nan]])
+def test_recalls_that_make_no_sense(recalls: list[float]) -> None:
+    with pytest.raises(ConfigError, match=r"evaluation\.recalls: .*: give some of \(0, 1\], each once"):
+        choose_thresholds(LABEL, LOGIT, recalls=recalls)
 
 
 def test_hand_counted_confusion() -> None:

@@ -12,7 +12,7 @@ import pytest
 from lungdet.evaluation.classification import evaluate_classification
 from lungdet.evaluation.report import render_html
 from lungdet.evaluation.results import ClassificationReport
-from lungdet.evaluation.wording import DIAMETER_AUROC_BY_RULE, nodules
+from lungdet.evaluation.wording import CANDIDATES, DIAMETER_AUROC_BY_RULE, images, nodules, with_article, wording_of
 from lungdet.io.lidc import MalignancyRule
 
 
@@ -137,3 +137,29 @@ def test_patients_that_the_initial_weights_have_seen_are_named(rated: pd.DataFra
     assert leak.startswith(
         "2 patients of validation and test trained the network that this one started from (p01, p02)"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("patch", "a patch"),
+        ("image", "an image"),
+        ("abnormal one", "an abnormal one"),
+        ("X-ray", "an X-ray"),
+        ("chest X-ray", "a chest X-ray"),
+    ],
+)
+def test_articles(text: str, said: str) -> None:
+    assert with_article(text) == said
+
+
+def test_words_come_from_what_the_run_says_of_itself() -> None:
+    assert wording_of({}) is CANDIDATES
+    assert wording_of({"classes": ["non_nodule", "nodule"]}) is CANDIDATES
+    rated = {"classes": ["benign", "malignant"], "label_rule": "median"}
+    assert wording_of(rated) == nodules(("benign", "malignant"), "median")
+    of_images = {"classes": ["normal", "tumor"], "item": "patch", "items": "patches", "label_rule": None}
+    words = wording_of(of_images)
+    assert words == images(("normal", "tumor"), item="patch", items="patches")
+    assert (words.positive, words.another_negative, words.are_images) == ("tumor patch", "a normal one", True)
+    assert words.audit.column == "Patches"

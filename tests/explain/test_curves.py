@@ -6,11 +6,11 @@ import torch
 from tests.explain.networks import small_network
 from torch import Tensor
 
-from lungdet.errors import ShapeError
+from lungdet.errors import ConfigError, ShapeError
 from lungdet.explain.curves import curve_table, deletion_curves, insertion_curves, removal_orders
 from lungdet.explain.fills import ConstantFill
 from lungdet.explain.masks import quadrants
-from lungdet.explain.occlusion import Drops, occlude
+from lungdet.explain.occlusion import occlude
 from lungdet.explain.regions import MaskRegions, SegmentRegions
 from lungdet.explain.scores import class_probability
 from lungdet.losses.classification import binary_logit
@@ -29,7 +29,7 @@ def test_both_curves_by_hand(batch_size: int) -> None:
     images, classes, regions = torch.ones(1, 1, 4, 4), torch.tensor([1]), [quadrants((4, 4))]
     drops = occlude(additive, images, classes=classes, regions=regions, fill=BLACK)[0]
     assert drops.drop.tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=1e-6)
-    orders = [removal_orders(drops, generator=np.random.default_rng(0))]
+    orders = [removal_orders(drops.drop, generator=np.random.default_rng(0))]
     deletion, insertion = (
         make(additive, images, classes=classes, regions=regions, orders=orders, fill=BLACK, batch_size=batch_size)[0]
         for make in (deletion_curves, insertion_curves)
@@ -82,15 +82,32 @@ def test_several_images_and_orders_equal_each_alone(shape: tuple[int, ...]) -> N
             assert curves[name].score.tolist() == pytest.approx(expected, abs=1e-5)
 
 
-def test_orders_by_signed_drop_and_seeded_chance() -> None:
-    drops = Drops(original=0.5, occluded=np.array([0.4, 0.9, 0.1, 0.4]))
-    orders = removal_orders(drops, generator=np.random.default_rng(7), n_random=3)
+def test_orders_by_importance_and_seeded_chance() -> None:
+    importance = np.array([0.1, -0.4, 0.4, 0.1])
+    orders = removal_orders(importance, generator=np.random.default_rng(7), n_random=3)
     assert list(orders) == ["least_first", "most_first", "random_1", "random_2", "random_3"]
     assert orders["least_first"].tolist() == [1, 0, 3, 2]
     assert orders["most_first"].tolist() == [2, 0, 3, 1]
-    again = removal_orders(drops, generator=np.random.default_rng(7), n_random=3)
+    again = removal_orders(importance, generator=np.random.default_rng(7), n_random=3)
     assert all(np.array_equal(orders[name], again[name]) for name in orders)
     assert all(sorted(order) == [0, 1, 2, 3] for order in orders.values())
+
+
+def test_fewer_steps_are_points_of_the_whole_curve() -> None:
+    images, classes = torch.ones(1, 1, 4, 4), torch.tensor([1])
+    order = {"by number": np.arange(16)}
+    regions = [SegmentRegions(torch.arange(16).reshape(4, 4))]
+    whole, thin = (
+        deletion_curves(
+            additive, images, classes=classes, regions=regions, orders=[order], fill=BLACK, n_steps=n_steps
+        )[0]["by number"]
+        for n_steps in (None, 3)
+    )
+    assert thin.n_parts.tolist() == [0, 5, 11, 16]
+    assert thin.share.tolist() == [n / 16 for n in (0, 5, 11, 16)]
+    assert thin.score.tolist() == whole.score[thin.n_parts].tolist()
+    with pytest.raises(ConfigError, match=r"curves\.n_steps=0"):
+        deletion_curves(additive, images, classes=classes, regions=regions, orders=[order], fill=BLACK, n_steps=0)
 
 
 def test_the_table_of_curves() -> None:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
+
 import pytest
 import torch
 from tests.explain.networks import small_network
@@ -17,7 +21,38 @@ CLASSES = torch.tensor([1, 0, 1])
 SOURCES = [SegmentRegions((torch.arange(64) * n // 64).reshape(8, 8)) for n in (5, 1, 3)]
 
 
+@pytest.fixture
+def n_threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """So many threads of PyTorch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("n_threads", [3], indirect=True)
+def test_batches_on_several_threads_come_back_in_their_places(n_threads: int) -> None:
+    seen: set[str] = set()
+
+    def score(images: Tensor, classes: Tensor) -> Tensor:
+        assert torch.get_num_threads() == 1
+        assert not torch.is_grad_enabled()
+        seen.add(threading.current_thread().name)
+        time.sleep(0.001 * float(images.sum() % 7))
+        return images.flatten(1).sum(1) * classes
+
+    fill = torch.full_like(IMAGES, -1.0)
+    scores = masked_scores(score, IMAGES, classes=CLASSES, sources=SOURCES, fill_images=fill, batch_size=2)
+    for image, label, source, got in zip(IMAGES, CLASSES, SOURCES, scores, strict=True):
+        expected = [float((image[0][~mask].sum() - mask.sum()) * label) for mask in source.masks(0, len(source))]
+        assert got.tolist() == pytest.approx(expected, abs=1e-4)
+    assert len(seen) > 1
+    assert torch.get_num_threads() == n_threads
+
+
 @pytest.mark.parametrize(("batch_size", "sizes"), [(1, [1] * 9), (4, [4, 4, 1]), (8, [8, 1]), (100, [9])])
+@pytest.mark.parametrize("n_threads", [1], indirect=True)
+@pytest.mark.usefixtures("n_threads")
 def test_batches_are_full_and_cross_images(batch_size: int, sizes: list[int]) -> None:
     seen: list[int] = []
     given: list[int] = []

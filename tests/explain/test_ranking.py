@@ -6,7 +6,7 @@ import torch
 
 from lungdet.errors import ConfigError, ShapeError
 from lungdet.explain.occlusion import Drops
-from lungdet.explain.ranking import RankedBy, region_table
+from lungdet.explain.ranking import RankedBy, importance_of, region_table
 from lungdet.explain.regions import SegmentRegions
 
 # 2, 4, 1 and 3 of 10 pixels.
@@ -28,7 +28,11 @@ def test_the_table_by_hand() -> None:
 @pytest.mark.parametrize(("by", "order"), [("abs_drop", [3, 2, 0, 1]), ("drop_per_percent", [3, 0, 1, 2])])
 def test_importance_has_three_readings(by: RankedBy, order: list[int]) -> None:
     drops = Drops(original=0.5, occluded=np.array([0.3, 0.1, 0.375, 0.6]))
-    assert region_table(REGIONS, drops, by=by)["region"].tolist() == order
+    importance = importance_of(REGIONS, drops, by=by)
+    table = region_table(REGIONS, drops, importance=importance)
+    assert table["region"].tolist() == order
+    assert table["importance"].tolist() == sorted(importance)
+    assert table["drop"].tolist() == drops.drop[order].tolist()
 
 
 def test_ties_keep_the_order_of_the_parts() -> None:
@@ -38,6 +42,8 @@ def test_ties_keep_the_order_of_the_parts() -> None:
 
 def test_what_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"by='size'.*drop, abs_drop, drop_per_percent"):
-        region_table(REGIONS, DROPS, by="size")  # type: ignore[arg-type]
+        importance_of(REGIONS, DROPS, by="size")  # type: ignore[arg-type]
+    with pytest.raises(ShapeError, match=r"4 part\(s\) need an importance each"):
+        region_table(REGIONS, DROPS, importance=np.zeros(3))
     with pytest.raises(ShapeError, match=r"4 part\(s\) need a drop each"):
         region_table(REGIONS, Drops(original=0.5, occluded=np.zeros(3)))

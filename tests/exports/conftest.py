@@ -17,10 +17,12 @@ from torch import nn
 
 from lungdet.exports.card import NetworkCard, NetworkSpec
 from lungdet.exports.from_run import input_of, output_of
+from lungdet.exports.image_input import image_input_of, predicting_network, with_views
 from lungdet.exports.load import FORMATS, card_beside
-from lungdet.exports.rebuild import rebuild
+from lungdet.exports.rebuild import describe_network, rebuild
 from lungdet.exports.write import export_network
 
+PATCH_CNN = "lungdet.nets.patch_cnn.PatchCnn"
 UNIT = {"range_hu": [-1000, 400], "scale": "unit"}
 HU = {"range_hu": [-1000, 1000], "scale": "hu"}
 
@@ -34,6 +36,21 @@ def shaken(net: nn.Module) -> nn.Module:
                 assert tensor is not None
                 tensor.data.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
     return net
+
+
+def lively(net: nn.Module, *, seed: int = 0) -> nn.Module:
+    """Random weights and batch norms that have seen random pictures, so that answers differ from picture to picture."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in net.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = None
+    for tensor in net.parameters():
+        if tensor.ndim > 1:
+            tensor.data.normal_(std=1.3 * tensor[0].numel() ** -0.5, generator=generator)
+    channels = int(net.in_channels)  # type: ignore[arg-type]
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        net.train()(torch.rand(8, channels, 48, 48, generator=generator))
+    return net.eval()
 
 
 def make_card(net: nn.Module, network: NetworkSpec, crop: tuple[int, int, int], **changes: Any) -> NetworkCard:
@@ -68,6 +85,37 @@ def slices() -> tuple[nn.Module, NetworkCard]:
     )
     net = shaken(rebuild(network))
     return net, make_card(net, network, (3, 16, 20), spacing="native")
+
+
+PREPARATION = {"size_hw": [40, 36], "fit": "cover", "pad": "reflect", "dark_frame": None}
+
+
+def make_image_card(net: nn.Module, model: dict[str, Any], **changes: Any) -> NetworkCard:
+    """The card of a network for pictures, from a `model` node as a run has it."""
+    network = predicting_network(model)
+    card = NetworkCard(
+        name="net",
+        task="image_classification",
+        network=network,
+        input=image_input_of(
+            net, PREPARATION, views=model.get("views"), center_crop=network.arguments.get("center_crop")
+        ),
+        output=output_of(net, "image_classification", class_names=("normal", "pneumonia")),
+        label_rule=None,
+        training={"seed": 0},
+        metrics={},
+        software={},
+    )
+    return dataclasses.replace(card, **changes)
+
+
+@pytest.fixture(scope="session")
+def pictures() -> tuple[nn.Module, NetworkCard]:
+    """A network for grey pictures of 40 x 36, which it resizes, asked about their middle and its mirror image."""
+    net_node = {"_target_": PATCH_CNN, "in_channels": 1, "resize_hw": [48, 28]}
+    model = {"net": net_node, "views": "flip", "center_crop": 0.9}
+    net = lively(rebuild(describe_network(net_node)))
+    return with_views(net, model), make_image_card(net, model)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from lungdet.errors import RunError
 from lungdet.exports.calibrated import KnotInterpolation, SigmoidOfLine, positive_logit, probability_module
-from lungdet.exports.card import NetworkCard, NetworkSpec, OutputSpec, read_card
+from lungdet.exports.card import NetworkCard, NetworkSpec, OutputSpec
+from lungdet.exports.card_file import read_card
 from lungdet.exports.frozen import FrozenNetwork
 from lungdet.exports.load import FORMATS, load_exported
 from lungdet.exports.write import export_network
@@ -146,7 +147,7 @@ def tiny(classifier: Net, tmp_path_factory: pytest.TempPathFactory) -> Callable[
             card = dataclasses.replace(
                 classifier[1],
                 network=NetworkSpec(target="lungdet.nets.tiny.Tiny", arguments={}),
-                input=dataclasses.replace(classifier[1].input, crop_zyx_vox=(4, 6, 8)),
+                input=dataclasses.replace(classifier[1].ct_input, crop_zyx_vox=(4, 6, 8)),
                 output=dataclasses.replace(classifier[1].output, channels=n_classes, logit=logit),
                 calibration=None if calibrator is None else calibration_of(calibrator),
             )

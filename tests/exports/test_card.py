@@ -9,7 +9,8 @@ import pytest
 from torch import nn
 
 from lungdet.errors import MissingFileError, RunError
-from lungdet.exports.card import FileEntry, NetworkCard, read_card
+from lungdet.exports.card import FileEntry, NetworkCard
+from lungdet.exports.card_file import read_card
 
 Net = tuple[nn.Module, NetworkCard]
 
@@ -24,7 +25,7 @@ def test_a_card_comes_back_equal(card: NetworkCard, tmp_path: Path) -> None:
     path = tmp_path / "net.json"
     path.write_text(card.to_json())
     assert read_card(path) == card
-    assert read_card(path).input.crop_zyx_vox == (24, 32, 32)
+    assert read_card(path).ct_input.crop_zyx_vox == (24, 32, 32)
 
 
 def test_a_card_from_before_calibration_is_read(card: NetworkCard, tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def change(record: dict[str, Any], where: str, value: Any) -> None:
     [
         ("format_version", 2, "format_version 2, this lungdet reads 1"),
         ("format_version", "1", "no format_version"),
-        ("task", "weather", "task is 'weather'; known are candidate_classification, malignancy, segmentation"),
+        ("task", "weather", "task is 'weather'; known are candidate_classification, malignancy, segm"),
         ("licence", ..., "missing \\['licence'\\]"),
         ("input.window", [0, 1], "input.: missing \\[\\], unknown \\['window'\\]"),
         ("input.window_hu", [400, -1000], "input is out of range: window_hu"),

@@ -44,8 +44,8 @@ def test_fields_come_from_the_run() -> None:
     card = card_of_run(RUN, LunaModel(conv_channels=2), name="a")
     assert (card.name, card.task, card.label_rule) == ("a", "candidate_classification", "median")
     assert card.network.arguments == {"conv_channels": 2}
-    assert card.input.spacing_zyx_mm == (1.25, 0.5, 0.5)
-    assert (card.input.window_hu, card.input.scale) == ((-1000.0, 400.0), "unit")
+    assert card.ct_input.spacing_zyx_mm == (1.25, 0.5, 0.5)
+    assert (card.ct_input.window_hu, card.ct_input.scale) == ((-1000.0, 400.0), "unit")
     assert (card.input.layout, card.input.channels, card.input.shape) == ("volume", 1, (16, 24, 24))
     assert card.output.class_names == ("non_nodule", "nodule")
     assert card.output.logit == "outputs[:, 1] - outputs[:, 0]"
@@ -100,8 +100,8 @@ def test_tasks_and_their_classes() -> None:
     card = card_of_run(changed(class_names=["no", "yes"]), LunaModel(n_classes=1), name="a")
     assert card.output.class_names == ("no", "yes")
     assert (card.output.channels, card.output.logit) == (1, "outputs[:, 0]")
-    with pytest.raises(RunError, match="networks of candidate_classification, malignancy, segmentation"):
-        card_of_run(changed(_target_="lungdet.tasks.image_classification.ImageClassification"), LunaModel(), name="a")
+    with pytest.raises(RunError, match="networks of candidate_classification, malignancy, segmentation, image_classif"):
+        card_of_run(changed(_target_="lungdet.tasks.regression.Regression"), LunaModel(), name="a")
 
 
 def test_masks_and_fine_tuning() -> None:

@@ -39,7 +39,7 @@ def test_outputs_are_those_of_the_trained_network(
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_pipeline_takes_it(name: str, exported: Exported, classifier: Net) -> None:
     loaded = load_exported(exported(name))
-    spec = loaded.card.input
+    spec = loaded.card.ct_input
     contract = CropInput(
         shape_zyx=spec.crop_zyx_vox, spacing_zyx_mm=spec.spacing_zyx_mm, window_hu=spec.window_hu, scale=spec.scale
     )

@@ -13,8 +13,10 @@ from torch import nn
 
 from lungdet.errors import MissingFileError, RunError
 from lungdet.exports.load import load_exported
-from lungdet.exports.onnx_file import BinMean, with_plain_pooling
+from lungdet.exports.onnx_file import BinMean, as_onnx_has_it
+from lungdet.nets.image_views import ViewAverage
 from lungdet.nets.luna import LunaModel
+from lungdet.nets.patch_cnn import PatchCnn
 
 onnx = pytest.importorskip("onnx", reason='needs pip install "lungdet[onnx]"')
 pytest.importorskip("onnxruntime", reason='needs pip install "lungdet[onnx]"')
@@ -44,8 +46,23 @@ def test_bins_are_those_of_adaptive_pooling(size: tuple[int | None, ...]) -> Non
 
 def test_the_given_network_is_left_alone() -> None:
     net = LunaModel(conv_channels=2)
-    assert isinstance(with_plain_pooling(net).get_submodule("pool"), BinMean)
+    assert isinstance(as_onnx_has_it(net).get_submodule("pool"), BinMean)
     assert isinstance(net.pool, nn.AdaptiveAvgPool3d)
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (24, 32)])
+def test_views_are_one_batch_where_they_have_one_shape(shape: tuple[int, int]) -> None:
+    """Turned, a picture that is not square has another shape; then its views are asked one by one."""
+    net = PatchCnn(in_channels=1).eval()
+    asked = []
+    average = ViewAverage(net, views="dihedral", center_crop=1.0).eval()
+    plain = as_onnx_has_it(nn.Sequential(average))
+    inner = plain.get_submodule("0.net")
+    inner.register_forward_hook(lambda module, given, answer: asked.append(len(given[0])))
+    image = torch.rand(3, 1, *shape)
+    with torch.inference_mode():
+        assert torch.allclose(plain(image), average(image), atol=1e-6)
+    assert asked == ([24] if shape == (24, 24) else [3] * 8)
 
 
 def test_the_file_says_what_it_is(exported: Callable[[str], Path]) -> None:

@@ -135,7 +135,7 @@ def test_the_calibration_alone_is_checked_where_no_image_has_its_logit() -> None
 
 
 def test_inputs_fill_the_window_and_look_like_lung(classifier: Net, slices: Net) -> None:
-    spec = classifier[1].input
+    spec = classifier[1].ct_input
     image = random_image(spec, batch_size=2, seed=0)
     assert image.shape == (2, 1, 24, 32, 32)
     assert 0 <= image.min() < 0.01
@@ -150,4 +150,4 @@ def test_inputs_fill_the_window_and_look_like_lung(classifier: Net, slices: Net)
 
 
 def test_windowing(classifier: Net, slices: Net) -> None:
-    assert windowed(torch.tensor([-2000.0, -300.0, 3000.0]), classifier[1].input).tolist() == [0.0, 0.5, 1.0]
+    assert windowed(torch.tensor([-2000.0, -300.0, 3000.0]), classifier[1].ct_input).tolist() == [0.0, 0.5, 1.0]

@@ -53,7 +53,13 @@ def test_only_networks_of_ours_are_built(target: str, message: str) -> None:
         (
             "lungdet.nets.luna.LunaModel",
             {"conv_channels": {"_target_": "os.system"}},
-            "must be numbers, words or lists",
+            "the network is 'os.system'; only classes of lungdet.nets",
+        ),
+        ("lungdet.nets.luna.LunaModel", {"conv_channels": {"a": 1}}, "must be numbers, words or lists"),
+        (
+            "lungdet.nets.network_average.NetworkAverage",
+            {"members": [{"_target_": "lungdet.nets.resnet3d.R3d18", "weights": "kinetics400"}]},
+            "fetch no weights",
         ),
         ("lungdet.nets.resnet3d.R3d18", {"weights": "kinetics400"}, "fetch no weights"),
     ],

@@ -15,7 +15,8 @@ from torch import nn
 
 from lungdet.errors import ConfigError, RunError
 from lungdet.exports.calibrated import WithProbability, probability_module
-from lungdet.exports.card import NetworkCard, read_card
+from lungdet.exports.card import NetworkCard
+from lungdet.exports.card_file import read_card
 from lungdet.exports.frozen import FrozenNetwork
 from lungdet.exports.load import FORMATS
 from lungdet.exports.rebuild import rebuild

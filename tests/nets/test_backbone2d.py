@@ -156,7 +156,7 @@ def test_where_the_normalisation_differs_by_colour_the_mean_of_it_is_used(tmp_pa
     [
         (3, (31, 64), "Backbone2d needs at least 32 pixels along y"),
         (3, (64, 31), "Backbone2d needs at least 32 pixels along x"),
-        (1, (64, 64), "Backbone2d was built for 3 input channel.*set in_channels=1"),
+        (1, (64, 64), "Backbone2d was built for 3 input channel.*type model.net.in_channels=1"),
         (3, (8, 64, 64), "Backbone2d takes images"),
     ],
 )

@@ -25,7 +25,7 @@ def test_the_message_names_the_axis_and_the_way_out(shape: tuple[int, ...], mess
 
 
 def test_other_channels_say_which_setting_to_change() -> None:
-    with pytest.raises(ShapeError, match=r"built for 1 input channel.*the data has 3: set in_channels=3"):
+    with pytest.raises(ShapeError, match=r"built for 1 input channel.*the data has 3: type model.net.in_channels=3"):
         check_volume("Net", 3, shape=(16, 16, 16), in_channels=1, minimum_zyx=(16, 16, 16))
 
 

@@ -67,7 +67,7 @@ def test_no_border_pixel_is_ignored_when_the_size_is_no_multiple_of_8() -> None:
     [
         (3, (23, 96), "PatchCnn needs at least 24 pixels along y, the image .23, 96. has 23"),
         (3, (96, 8), "PatchCnn needs at least 24 pixels along x"),
-        (1, (96, 96), "PatchCnn was built for 3 input channel.*set in_channels=1"),
+        (1, (96, 96), "PatchCnn was built for 3 input channel.*type model.net.in_channels=1"),
         (3, (8, 96, 96), r"PatchCnn takes images with axes \(y, x\), the data has shape \(8, 96, 96\)"),
     ],
 )

@@ -83,7 +83,7 @@ def test_check_input_names_the_axis_and_the_divisor() -> None:
         net.check_input(7, (510, 512))
     with pytest.raises(ShapeError, match=r"multiple of 4 pixels along x, \(512, 0\) has 0"):
         net.check_input(7, (512, 0))
-    with pytest.raises(ShapeError, match=r"built for 7 slices, the data has 1: set in_channels=1"):
+    with pytest.raises(ShapeError, match=r"built for 7 slices, the data has 1: type model.net.in_channels=1"):
         net.check_input(1, (512, 512))
     with pytest.raises(ShapeError, match=r"axes \(y, x\)"):
         net.check_input(7, (8, 512, 512))

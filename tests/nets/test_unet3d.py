@@ -57,7 +57,7 @@ def test_check_input_names_the_axis(build: Callable[..., PatchNet3d]) -> None:
         net.check_input(1, (32, 40, 32))
     with pytest.raises(ShapeError, match="needs at least 16 voxels along z"):
         net.check_input(1, (8, 32, 32))
-    with pytest.raises(ShapeError, match=r"1 input channel\(s\), the data has 7: set in_channels=7"):
+    with pytest.raises(ShapeError, match=r"1 input channel\(s\), the data has 7: type model.net.in_channels=7"):
         net.check_input(7, (32, 32, 32))
     with pytest.raises(ShapeError, match=r"axes \(z, y, x\)"):
         net.check_input(1, (512, 512))

@@ -57,10 +57,13 @@ def fit(subject: ImageClassification, folder: Path, **arguments: Any) -> pl.Trai
 def test_the_data_fits_or_says_why_not() -> None:
     assert task().check_sample(SPEC) == []
     volume = SampleSpec("volume", 1, (32, 48, 48), "class", ("non_nodule", "nodule"), "HU")
-    assert task().check_sample(volume) == ["the model takes images, the data gives samples of layout 'volume'"]
+    assert task().check_sample(volume) == [
+        "the model takes images, the data gives samples of layout 'volume'; type a model of volumes, such as "
+        "model=luna_cls"
+    ]
     small = SampleSpec("image", 1, (16, 16), "class", ("a", "b"), "grey values")
     (problem,) = task().check_sample(small)
-    assert "set in_channels=1" in problem
+    assert "type model.net.in_channels=1" in problem
     assert {"val/auroc", "train/loss_positive"} <= set(task().logged_names)
 
 

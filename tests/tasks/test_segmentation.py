@@ -316,7 +316,7 @@ def test_memory_format_follows_the_net() -> None:
         (SmallUNet, SLICES, {}, None),
         (SmallUNet, SLICES, {"target": "class"}, "the model segments, the data has targets 'class'"),
         (SmallUNet, SLICES, {"classes": ("a", "b", "c")}, "tells two classes apart, the data has ['a', 'b', 'c']"),
-        (SmallUNet, SLICES, {"channels": 7}, "built for 3 slices, the data has 7: set in_channels=7"),
+        (SmallUNet, SLICES, {"channels": 7}, "built for 3 slices, the data has 7: type model.net.in_channels=7"),
         (SmallUNet, SLICES, {"shape": (33, 32)}, "multiple of 2 pixels along y"),
         (SmallUNet, PATCHES, {}, "SliceUNet takes slices (data/samples=slices), the data gives 'volume' samples"),
         (DynUNet3d, SLICES, {}, "DynUNet3d takes patches (data/samples=patches), the data gives 'image' samples"),

@@ -20,7 +20,7 @@ from lungdet.errors import ConfigError, LungdetError
 T = TypeVar("T")
 
 # Keys that hold a path which the user gave relative to where the command was typed.
-PATH_KEYS = ("paths.root", "data.root", "data.store_path", "data.extra_negatives", "out", "source", "input")
+PATH_KEYS = ("paths.root", "data.root", "data.store_path", "data.extra_negatives", "out", "source", "input", "images")
 
 log = logging.getLogger(__name__)
 

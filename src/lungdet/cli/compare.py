@@ -53,10 +53,11 @@ def compare(folders: dict[str, Path], evaluation: DictConfig) -> ComparisonRepor
 
     Args:
         folders: name -> run directory or detection folder.
-        evaluation: `n_resamples`, `seed`, `n_gallery`.
+        evaluation: `n_resamples`, `seed`, `recalls`, `n_gallery`.
     """
     from lungdet.comparison.classification import compare_classification
     from lungdet.comparison.masks import compare_masks
+    from lungdet.evaluation.wording import wording_of
     from lungdet.training.run_directory import RunDirectory
 
     kinds = {name: _kind(folder) for name, folder in folders.items()}
@@ -75,14 +76,15 @@ def compare(folders: dict[str, Path], evaluation: DictConfig) -> ComparisonRepor
     runs = [read_run(name, directory) for name, directory in directories.items()]
     if kind == _SEGMENTATION:
         return compare_masks(runs, n_resamples=evaluation.n_resamples, seed=evaluation.seed)
-    load_crop, reason = _pictures(directories)
+    load_pictures, reason = _pictures(directories)
     return compare_classification(
         runs,
-        wording=_wording(runs[0]),
-        load_crop=load_crop,
+        wording=wording_of(runs[0].provenance),
+        load_pictures=load_pictures,
         no_pictures_because=reason,
         n_resamples=evaluation.n_resamples,
         seed=evaluation.seed,
+        recalls=list(evaluation.recalls),
         n_disagreements=evaluation.n_gallery,
     )
 
@@ -153,22 +155,15 @@ def _predictions(directory: RunDirectory) -> pd.DataFrame:
     return read(directory.predictions)
 
 
-def _wording(first: ComparedRun) -> Any:
-    from lungdet.evaluation.wording import CANDIDATES, nodules
-
-    rule = first.provenance.get("label_rule")
-    return CANDIDATES if rule is None else nodules(tuple(first.provenance["classes"]), rule)
-
-
 def _pictures(directories: dict[str, RunDirectory]) -> tuple[Any, str]:
-    """Where crops come from: the first run whose scans are still there; else None, and why the first has none."""
-    from lungdet.cli.eval import open_data
+    """Where pictures come from: the first run whose data are still there; else None, and why the first has none."""
+    from lungdet.cli.eval import open_data, picture_loader
 
     reasons = []
     for directory in directories.values():
         datamodule, reason = open_data(directory)
         if datamodule is not None:
-            return datamodule.load_crop, ""
+            return picture_loader(datamodule), ""
         reasons.append(reason)
     return None, reasons[0].rstrip(".")
 

@@ -16,8 +16,9 @@ from lungdet.errors import LungdetError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lungdet.data.ct import CtDataModule
+    from lungdet.data.collection_data import CollectionData
     from lungdet.evaluation.calibration import RunCalibration
+    from lungdet.evaluation.shown import PictureLoader
     from lungdet.metrics.calibrators import CalibrationMethod
     from lungdet.training.run_directory import RunDirectory
 
@@ -50,11 +51,11 @@ def detection_run(run: str, root: Path) -> Path | None:
 def evaluate_run(
     run_directory: RunDirectory, evaluation: DictConfig, *, datamodule: Any = None, checkpoint: str | None = None
 ) -> None:
-    """Write calibration.json, report.json, report.html and the curves of a run.
+    """Write calibration.json, report.json, report.html and the curves of a run, and grids of wrongly called images.
 
     Args:
-        run_directory: holds predictions.parquet; baseline.parquet, history.csv and provenance.json where they exist.
-        evaluation: `n_resamples`, `seed`, `n_gallery`, `calibration`.
+        run_directory: holds predictions.parquet; baselines, history.csv and provenance.json where they exist.
+        evaluation: `n_resamples`, `seed`, `recalls`, `n_gallery`, `calibration`.
         datamodule: where the gallery's pictures come from; opened from the run's own configuration when None. Without
             the store the report has no pictures and says so.
         checkpoint: that made the predictions, relative to the run; None for the one in provenance.json.
@@ -65,20 +66,13 @@ def evaluate_run(
     from lungdet.evaluation.mask_predictions import holds_masks
     from lungdet.evaluation.predictions import read_predictions
     from lungdet.evaluation.report import write_report
-    from lungdet.evaluation.wording import CANDIDATES, nodules
-    from lungdet.training.baseline import baseline_name
-    from lungdet.training.clinical_baselines import read_clinical_baselines
+    from lungdet.evaluation.wording import wording_of
 
     if holds_masks(run_directory.predictions):
         evaluate_mask_run(run_directory, evaluation)
         return
     provenance = run_directory.read_provenance()
     predictions = read_predictions(run_directory.predictions)
-    name = provenance.get("baseline", baseline_name(predictions))
-    baselines = {name: read_predictions(run_directory.baseline)} if run_directory.baseline.is_file() else None
-    if baselines is not None:
-        baselines |= read_clinical_baselines(run_directory)
-    rule = provenance.get("label_rule")
     history = pd.read_csv(run_directory.history) if run_directory.history.is_file() else None
     no_pictures_because = ""
     if datamodule is None:
@@ -88,17 +82,45 @@ def evaluate_run(
         title=run_directory.path.name,
         provenance=provenance,
         calibration=calibrate_run(run_directory, predictions, evaluation.calibration, checkpoint=checkpoint),
-        wording=CANDIDATES if rule is None else nodules(tuple(provenance["classes"]), rule),
-        baselines=baselines,
+        wording=wording_of(provenance),
+        baselines=read_baselines(run_directory, predictions),
         history=history,
         leak_audit=recorded_audit(run_directory),
-        load_crop=None if datamodule is None else datamodule.load_crop,
+        load_pictures=None if datamodule is None else picture_loader(datamodule),
         no_pictures_because=no_pictures_because,
         n_resamples=evaluation.n_resamples,
         seed=evaluation.seed,
+        recalls=list(evaluation.recalls),
         n_gallery=evaluation.n_gallery,
     )
     write_report(report, run_directory.path)
+
+
+def read_baselines(run_directory: RunDirectory, predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Simpler methods that scored the same rows: name -> table.
+
+    Args:
+        run_directory: holds none, one or several.
+        predictions: of the run, which tell what the baseline of an earlier one was.
+    """
+    from lungdet.evaluation.predictions import read_predictions
+    from lungdet.training.baseline import baseline_name
+    from lungdet.training.clinical_baselines import read_clinical_baselines
+    from lungdet.training.image_baselines import read_frozen_baseline
+
+    if not run_directory.baseline.is_file():
+        return {}
+    name = run_directory.read_provenance().get("baseline") or baseline_name(predictions)
+    baselines = {name: read_predictions(run_directory.baseline)}
+    return baselines | read_clinical_baselines(run_directory) | read_frozen_baseline(run_directory)
+
+
+def picture_loader(datamodule: Any) -> PictureLoader:
+    """What a person sees of a row: the stored image, or three planes of a CT crop, by the kind of data."""
+    from lungdet.evaluation.shown import crop_pictures, image_pictures
+
+    load_image = getattr(datamodule, "load_image", None)
+    return crop_pictures(datamodule.load_crop) if load_image is None else image_pictures(load_image)
 
 
 def calibrate_run(
@@ -163,19 +185,19 @@ def recorded_audit(run_directory: RunDirectory) -> dict[str, Any] | None:
     return None
 
 
-def open_data(run_directory: RunDirectory) -> tuple[CtDataModule | None, str]:
+def open_data(run_directory: RunDirectory) -> tuple[CollectionData | None, str]:
     """The run's data, opened with the configuration it was trained with; None and the reason when they are gone."""
     from hydra.errors import InstantiationException
 
     from lungdet.config.build import build
 
     if not run_directory.config.is_file():
-        return None, "the run has no config.yaml, so nobody knows where its scans are."
+        return None, "the run has no config.yaml, so nobody knows where its data are."
     cfg = OmegaConf.load(run_directory.config)
     if "split" not in cfg:  # imported weights: no data of their own
-        return None, "imported weights have no scans of their own."
+        return None, "imported weights have no data of their own."
     try:
-        datamodule: CtDataModule = build(cfg.data, split=build(cfg.split))
+        datamodule: CollectionData = build(cfg.data, split=build(cfg.split))
         problems = datamodule.store_problems()
         if not problems:
             datamodule.setup("predict")

@@ -139,7 +139,7 @@ def load_network(reference: str, *, role: str, checkpoint: str, runs: Path) -> T
         entry = next(e for e in exported.card.files.values() if e.file == path.name)
         return TrainedNetwork(
             exported.net,
-            exported.card.input,
+            exported.card.ct_input,
             path.name,
             entry.sha256,
             split_hash=exported.card.training.get("split_hash"),
@@ -168,7 +168,7 @@ def _run_network(reference: str, *, role: str, checkpoint: str, runs: Path) -> T
     split_hash = card.training.get("split_hash")
     return TrainedNetwork(
         net,
-        card.input,
+        card.ct_input,
         name,
         _hash_of(net),
         run=run,

@@ -1,4 +1,4 @@
-"""Score candidates with a run's checkpoint: its own validation and test candidates again, or any list of points."""
+"""Score with a run's checkpoint: its own validation and test rows again, any list of points, or image files."""
 
 from __future__ import annotations
 
@@ -26,14 +26,26 @@ def run(cfg: DictConfig) -> None:
     """Score, then write the table.
 
     Raises:
-        ConfigError: a collection without candidates to score, or candidates without a collection they lie in.
+        ConfigError: a collection without candidates to score, candidates without a collection they lie in, or both
+            candidates and images.
     """
+    from lungdet.cli.image_prediction import score_images
     from lungdet.config import check_config
+    from lungdet.exports.load import is_exported
     from lungdet.training.run_directory import find_run
 
     cfg = with_absolute_paths(cfg)
     check_config(cfg, root="predict")
+    if cfg.images is not None:
+        score_images(cfg)
+        return
+    if is_exported(Path(cfg.run)):
+        raise ConfigError(
+            [f"images: an exported file has no rows of its own; add images=<folder or list> to run={cfg.run}"]
+        )
     run_directory = find_run(cfg.run, Path(cfg.paths.runs))
+    if run_directory.members.is_file():
+        raise ConfigError([f"images: {run_directory.path.name} is an ensemble, its rows are scored; add images=..."])
     trained = OmegaConf.load(run_directory.config)
     assert isinstance(trained, DictConfig)
     if cfg.candidates is None:
@@ -67,6 +79,8 @@ def score_points(cfg: DictConfig, trained: DictConfig, run_directory: RunDirecto
     from lungdet.config.build import build
     from lungdet.training.callbacks import PredictionCollector
 
+    if "crop" not in trained.data:
+        raise ConfigError([f"candidates: {run_directory.path.name} was not trained on CT; add images=<folder> instead"])
     files = [cfg.candidates] if isinstance(cfg.candidates, str) else list(cfg.candidates)
     data = trained.data
     if cfg.get("data") is not None:

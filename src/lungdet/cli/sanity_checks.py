@@ -14,7 +14,7 @@ from lungdet.errors import RunError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lungdet.data.ct import CtDataModule
+    from lungdet.data.collection_data import CollectionData
     from lungdet.evaluation.sanity_checks import SanityCheck
     from lungdet.training.run_directory import RunDirectory
 
@@ -129,7 +129,7 @@ def class_prior(subject: Subject) -> SanityCheck:
 
 
 def shortcut(subject: Subject) -> SanityCheck:
-    """Look at the border and the metadata of the composed data's crops."""
+    """Look at the border and the metadata of the composed data's crops or images."""
     from lungdet.evaluation.sanity_checks import not_judged
     from lungdet.training.sanity_shortcut import NAME, QUESTION, check_shortcut
 
@@ -182,7 +182,7 @@ def permuted_training(subject: Subject) -> SanityCheck:
     The runs hold no config.yaml, so that no other command takes one for a network that knows something.
     """
     from lungdet.cli.train import build_experiment
-    from lungdet.data.permuted_labels import PermutedLabels
+    from lungdet.data.permuted_labels import permute_before_training
     from lungdet.evaluation.predictions import check_predictions, write_predictions
     from lungdet.evaluation.sanity_checks import not_judged
     from lungdet.training.run_directory import RunDirectory
@@ -201,7 +201,7 @@ def permuted_training(subject: Subject) -> SanityCheck:
         experiment = build_experiment(cfg, directory)
         if experiment.datamodule.spec.target != "class":
             return not_judged(NAME, QUESTION, _OF_MASKS)
-        experiment.datamodule.samples = PermutedLabels(experiment.datamodule.samples, seed=seed)
+        permute_before_training(experiment.datamodule, seed=seed)
         experiment.fit()
         predictions = check_predictions(experiment.predict(directory.checkpoint("last")))
         write_predictions(predictions, directory.predictions)
@@ -210,14 +210,14 @@ def permuted_training(subject: Subject) -> SanityCheck:
     return check_permuted_training(trainings, seeds=seeds, epochs=permuted.epochs, **resampling(subject.cfg))
 
 
-def open_composed_data(subject: Subject) -> CtDataModule:
+def open_composed_data(subject: Subject) -> CollectionData:
     """The data of the composed configuration, without augmentation."""
     from lungdet.cli.progress import scan_progress
     from lungdet.config.build import build
 
     cfg = subject.training.copy()
     cfg.data.augment = None
-    datamodule: CtDataModule = build(cfg.data, split=build(cfg.split), seed=cfg.seed)
+    datamodule: CollectionData = build(cfg.data, split=build(cfg.split), seed=cfg.seed)
     if hasattr(datamodule, "progress"):
         datamodule.progress = scan_progress
     return datamodule

@@ -1,4 +1,4 @@
-"""Classifiers on the same candidates: areas, calls at thresholds of their own, calibration, all paired differences."""
+"""Classifiers on the same rows: areas, calls at thresholds of their own, calibration, all paired differences."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from lungdet.comparison.results import ComparisonReport
 from lungdet.comparison.runs import ComparedRun
 from lungdet.comparison.same_rows import check_same_rows, check_same_task, rows_of, shared_partition
 from lungdet.comparison.settings import differing_origins, differing_settings
+from lungdet.comparison.wording import threshold_name
 from lungdet.evaluation.curves import why_no_area
 from lungdet.evaluation.estimates import Estimate, PatientDraws
-from lungdet.evaluation.gallery import CropLoader
 from lungdet.evaluation.history import by_epoch
 from lungdet.evaluation.predictions import sigmoid
-from lungdet.evaluation.thresholds import Threshold, choose_thresholds
+from lungdet.evaluation.roc_points import roc_point
+from lungdet.evaluation.shown import PictureLoader
+from lungdet.evaluation.thresholds import RECALLS, Threshold, choose_thresholds, recall_names
 from lungdet.evaluation.wording import CANDIDATES, Wording
 from lungdet.metrics.delong import AurocDifference, delong_difference
 from lungdet.metrics.mcnemar import McNemar, mcnemar
@@ -32,31 +34,43 @@ from lungdet.metrics.ranking import auroc, average_precision, under_patient_weig
 
 logger = logging.getLogger(__name__)
 
-THRESHOLDS = {"recall_90": "recall ≥ 0.9", "max_f1": "largest F1"}
 _AREAS = {"auroc": auroc, "average_precision": average_precision}
 _CALLS = {"sensitivity": "Sensitivity", "specificity": "Specificity", "precision": "Precision", "f1": "F1"}
 
-MEASURES = (
-    Measure("auroc", "AUROC"),
-    Measure("average_precision", "Average precision"),
-    *(
-        Measure(f"{call}_{threshold}", f"{title} at {where}")
-        for threshold, where in THRESHOLDS.items()
-        for call, title in _CALLS.items()
-    ),
-    Measure("brier", "Brier score", larger_is_better=False, digits=4),
-    Measure("ece", "ECE", larger_is_better=False, digits=4),
-)
+
+def measures_of(recalls: Sequence[float] = RECALLS) -> tuple[Measure, ...]:
+    """What is compared, in the order of the table.
+
+    Args:
+        recalls: that thresholds aim at; for each also the specificity where the ROC curve itself reaches it.
+    """
+    aims = recall_names(recalls)
+    return (
+        Measure("auroc", "AUROC"),
+        Measure("average_precision", "Average precision"),
+        *(
+            Measure(f"roc_specificity_{name}", f"Specificity where the ROC curve reaches sensitivity {aim:g}")
+            for name, aim in aims.items()
+        ),
+        *(
+            Measure(f"{call}_{threshold}", f"{title} at {threshold_name(threshold)}")
+            for threshold in (*aims, "max_f1")
+            for call, title in _CALLS.items()
+        ),
+        Measure("brier", "Brier score", larger_is_better=False, digits=4),
+        Measure("ece", "ECE", larger_is_better=False, digits=4),
+    )
 
 
 def compare_classification(
     runs: Sequence[ComparedRun],
     *,
     wording: Wording = CANDIDATES,
-    load_crop: CropLoader | None = None,
-    no_pictures_because: str = "no CT pixels were handed to the comparison",
+    load_pictures: PictureLoader | None = None,
+    no_pictures_because: str = "no pixels were handed to the comparison",
     n_resamples: int = 1000,
     seed: int = 0,
+    recalls: Sequence[float] = RECALLS,
     n_disagreements: int = 6,
 ) -> ComparisonReport:
     """Compare classifiers that scored the same rows.
@@ -67,15 +81,18 @@ def compare_classification(
     Args:
         runs: at least two, each with its own name.
         wording: what rows and classes are called.
-        load_crop: gives the pixels of a row, for pictures of the disagreements.
+        load_pictures: gives the pictures of a row, for the disagreements.
         no_pictures_because: what the page says when it is None.
         n_resamples: of the patient bootstrap.
         seed: of the bootstrap.
+        recalls: what thresholds aim at.
         n_disagreements: rows of each class to show.
 
     Raises:
         TableError: runs of different tasks or on different rows; the message says how they differ.
+        ConfigError: recalls that `recall_names` refuses.
     """
+    measures = measures_of(recalls)
     check_same_task(runs)
     partition = shared_partition(runs)
     check_same_rows(runs, partition)
@@ -83,49 +100,63 @@ def compare_classification(
     here = next(iter(tables.values()))
     logger.info("comparing %d runs on %d %s, %d resamples", len(runs), len(here), wording.items, n_resamples)
     draws = PatientDraws(here["patient_id"], n_resamples=n_resamples, seed=seed)
-    thresholds = {run.name: _thresholds(run) for run in runs}
-    sampled = {name: _sampled(table, draws, thresholds[name]) for name, table in tables.items()}
+    patients_known = not wording.are_images or not (here["patient_id"] == here["series_uid"]).any()
+    thresholds = {run.name: _thresholds(run, recalls) for run in runs}
+    sampled = {name: _sampled(table, draws, thresholds[name], recalls) for name, table in tables.items()}
     results = {name: {key: s.estimate for key, s in measured.items()} for name, measured in sampled.items()}
     return ComparisonReport(
         task=wording.subject,
         names=tuple(tables),
         partition=partition,
-        unit="patients",
+        unit="patients" if patients_known else wording.items,
         n_resamples=n_resamples,
         seed=seed,
         counts={
-            "patients": draws.n_patients,
-            "CT series": here["series_uid"].nunique(),
+            **({"patients": draws.n_patients} if patients_known else {}),
+            **({} if wording.are_images else {"CT series": here["series_uid"].nunique()}),
             wording.items: len(here),
             wording.positives: int(here["label"].sum()),
         },
-        measures=MEASURES,
+        measures=measures,
         results=results,
-        pairs=_pairs(tables, sampled, draws, thresholds),
+        pairs=_pairs(
+            tables,
+            sampled,
+            draws,
+            thresholds,
+            measures=measures,
+            unit="patient" if patients_known else wording.item,
+        ),
         findings=cautions(runs, partition, n_patients=draws.n_patients, n_resamples=n_resamples, rows=wording.items),
         settings=differing_settings(runs),
         origins=differing_origins(runs),
         thresholds=thresholds,
-        disagreements=find_disagreements(tables, n=n_disagreements, load_crop=load_crop),
-        pictures_left_out="" if load_crop is not None else no_pictures_because,
-        curves=comparison_curves(tables),
-        points=_points(results),
+        disagreements=find_disagreements(tables, n=n_disagreements, load_pictures=load_pictures),
+        are_images=wording.are_images,
+        pictures_left_out="" if load_pictures is not None else no_pictures_because,
+        curves=comparison_curves(tables, with_froc=not wording.are_images),
+        points=_points(results, list(next(iter(thresholds.values())))),
         prevalence=float(here["label"].mean()),
-        froc_at=froc_sensitivities(tables),
+        froc_at={} if wording.are_images else froc_sensitivities(tables),
         histories={run.name: by_epoch(run.history) for run in runs if run.history is not None},
     )
 
 
-def _thresholds(run: ComparedRun) -> dict[str, Threshold]:
+def _thresholds(run: ComparedRun, recalls: Sequence[float]) -> dict[str, Threshold]:
     val = rows_of(run, "val")
-    chosen = choose_thresholds(val["label"], val["logit"])
-    return {name: chosen[name] for name in THRESHOLDS}
+    chosen = choose_thresholds(val["label"], val["logit"], recalls=recalls)
+    return {name: chosen[name] for name in (*recall_names(recalls), "max_f1")}
 
 
-def _sampled(table: pd.DataFrame, draws: PatientDraws, thresholds: Mapping[str, Threshold]) -> dict[str, Sampled]:
+def _sampled(
+    table: pd.DataFrame, draws: PatientDraws, thresholds: Mapping[str, Threshold], recalls: Sequence[float]
+) -> dict[str, Sampled]:
     label, logit = table["label"].to_numpy(), table["logit"].to_numpy(dtype=np.float64)
     probability = sigmoid(logit)  # in float64: the table's own are rounded to fp32
     measured = _areas(table, draws)
+    for name, aim in recall_names(recalls).items():
+        point, samples = roc_point(table, draws, aim=aim)
+        measured[f"roc_specificity_{name}"] = Sampled(point.specificity, samples)
     for name, threshold in thresholds.items():
         if math.isnan(threshold.logit):
             missing = Sampled.missing(threshold.reason, n_resamples=len(draws.weights))
@@ -163,8 +194,11 @@ def _pairs(
     sampled: Mapping[str, Mapping[str, Sampled]],
     draws: PatientDraws,
     thresholds: Mapping[str, Mapping[str, Threshold]],
+    *,
+    measures: Sequence[Measure],
+    unit: str,
 ) -> tuple[Pair, ...]:
-    differences = paired_differences(sampled, MEASURES, draws)
+    differences = paired_differences(sampled, measures, draws)
     tests = {pair: _delong(tables[pair[0]], tables[pair[1]]) for pair in combinations(tables, 2)}
     adjusted = dict(zip(tests, holm([by_patient.p for by_patient, _ in tests.values()]), strict=True))
     return tuple(
@@ -172,11 +206,18 @@ def _pairs(
             first,
             second,
             differences[first, second],
-            judge(first, second, differences[first, second]["auroc"], measure=MEASURES[0], n_pairs=len(differences)),
+            judge(
+                first,
+                second,
+                differences[first, second]["auroc"],
+                measure=measures[0],
+                n_pairs=len(differences),
+                unit=unit,
+            ),
             delong=Delong(*tests[first, second], p_holm=adjusted[first, second]),
             mcnemar={
                 name: _mcnemar(tables[first], tables[second], thresholds[first][name], thresholds[second][name])
-                for name in THRESHOLDS
+                for name in thresholds[first]
                 if not math.isnan(thresholds[first][name].logit + thresholds[second][name].logit)
             },
         )
@@ -200,14 +241,16 @@ def _mcnemar(first: pd.DataFrame, second: pd.DataFrame, one: Threshold, two: Thr
     return {name: mcnemar(right[0][rows], right[1][rows]) for name, rows in groups.items()}
 
 
-def _points(results: Mapping[str, Mapping[str, Estimate]]) -> dict[str, dict[str, dict[str, tuple[float, float]]]]:
+def _points(
+    results: Mapping[str, Mapping[str, Estimate]], thresholds: Sequence[str]
+) -> dict[str, dict[str, dict[str, tuple[float, float]]]]:
     return {
         name: {
             threshold: {
                 "roc": (1 - here[f"specificity_{threshold}"].value, here[f"sensitivity_{threshold}"].value),
                 "precision_recall": (here[f"sensitivity_{threshold}"].value, here[f"precision_{threshold}"].value),
             }
-            for threshold in THRESHOLDS
+            for threshold in thresholds
         }
         for name, here in results.items()
     }

@@ -1,4 +1,4 @@
-"""Curves of several classifiers on the same candidates: ROC, precision-recall, and FROC counted in candidates."""
+"""Curves of several classifiers on the same rows: ROC, precision-recall, and FROC counted in candidates."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from lungdet.evaluation.froc_figures import PAGE_FPS
 from lungdet.metrics.froc_curve import FP_RATES, FrocCurve, froc_curve
 
 
-def comparison_curves(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def comparison_curves(tables: Mapping[str, pd.DataFrame], *, with_froc: bool) -> pd.DataFrame:
     """Columns run, curve (`roc`, `precision_recall`, `froc`), x, y; no rows where a class is missing.
 
     Args:
         tables: run -> predictions of one partition.
+        with_froc: also count false positives per series, which rows that lie in scans have.
     """
     areas = ranking_curves(tables).rename(columns={"model": "run"})[["run", "curve", "x", "y"]]
     frocs = [
         pd.DataFrame({"run": name, "curve": "froc", "x": PAGE_FPS, "y": curve.sensitivity_at(PAGE_FPS)})
-        for name, curve in _frocs(tables).items()
+        for name, curve in (_frocs(tables) if with_froc else {}).items()
     ]
     return pd.concat([areas, *frocs], ignore_index=True) if frocs else areas
 

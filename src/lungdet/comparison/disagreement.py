@@ -12,8 +12,8 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from lungdet.errors import LungdetError
-from lungdet.evaluation.gallery import CropLoader
-from lungdet.evaluation.views import View, orthogonal_views
+from lungdet.evaluation.shown import PictureLoader, WholeImage
+from lungdet.evaluation.views import View
 
 _SHOWN = [
     "series_uid",
@@ -36,7 +36,7 @@ class Disagreement:
         probability: run -> what it gave.
         percentile: run -> share of all compared rows that score lower in that run, ties counting half: 0 to 100.
         spread: largest percentile minus smallest.
-        views: axial, coronal, sagittal; empty when there are no pixels.
+        views: axial, coronal, sagittal, or the whole image; empty when there are no pixels.
         problem: why there are none.
     """
 
@@ -44,7 +44,7 @@ class Disagreement:
     probability: dict[str, float]
     percentile: dict[str, float]
     spread: float
-    views: tuple[View, ...] = field(default=(), repr=False)
+    views: tuple[View | WholeImage, ...] = field(default=(), repr=False)
     problem: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -58,7 +58,7 @@ class Disagreement:
 
 
 def find_disagreements(
-    tables: Mapping[str, pd.DataFrame], *, n: int, load_crop: CropLoader | None = None
+    tables: Mapping[str, pd.DataFrame], *, n: int, load_pictures: PictureLoader | None = None
 ) -> dict[str, tuple[Disagreement, ...]]:
     """Rank the rows by how far their percentiles lie apart, positives and negatives for themselves.
 
@@ -68,7 +68,7 @@ def find_disagreements(
     Args:
         tables: run -> its predictions, the same rows in the same order.
         n: how many of each class.
-        load_crop: gives the pixels of a row; None leaves the pictures out.
+        load_pictures: gives the pictures of a row; None leaves them out.
 
     Returns:
         `positives` and `negatives`, each worst first; equal spreads in the order of the table. Rows on which all runs
@@ -82,7 +82,9 @@ def find_disagreements(
     for group, of_group in (("positives", label == 1), ("negatives", label == 0)):
         rows = np.flatnonzero(of_group & (spread > 0))
         worst = rows[np.argsort(-spread[rows], kind="stable")[:n]]
-        chosen[group] = tuple(_disagreement(int(i), tables, percentiles, float(spread[i]), load_crop) for i in worst)
+        chosen[group] = tuple(
+            _disagreement(int(i), tables, percentiles, float(spread[i]), load_pictures) for i in worst
+        )
     return chosen
 
 
@@ -96,14 +98,14 @@ def _disagreement(
     tables: Mapping[str, pd.DataFrame],
     percentiles: Mapping[str, npt.NDArray[np.float64]],
     spread: float,
-    load_crop: CropLoader | None,
+    load_pictures: PictureLoader | None,
 ) -> Disagreement:
     row = next(iter(tables.values())).iloc[i]
-    views: tuple[View, ...] = ()
+    views: tuple[View | WholeImage, ...] = ()
     problem = ""
-    if load_crop is not None:
+    if load_pictures is not None:
         try:
-            views = orthogonal_views(*load_crop(row))
+            views = load_pictures(row)
         except LungdetError as error:
             problem = str(error)
     return Disagreement(

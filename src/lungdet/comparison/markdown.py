@@ -12,10 +12,10 @@ from lungdet.comparison.results import ComparisonReport
 from lungdet.comparison.settings import Setting
 from lungdet.comparison.wording import (
     GROUP_NAMES,
-    THRESHOLD_NAMES,
     counts_of,
     lead_of,
     method_of,
+    threshold_name,
     title_of,
     verdict_name,
 )
@@ -53,7 +53,7 @@ def _lines(report: ComparisonReport) -> Iterator[str]:
         yield from ("", "Thresholds, chosen by each run on its own validation rows, as probability:", "")
         names = list(next(iter(report.thresholds.values())))
         yield from _table(
-            ["", *(THRESHOLD_NAMES[name] for name in names)],
+            ["", *(threshold_name(name) for name in names)],
             (
                 [name, *(t.reason or probability_text(t.probability) for t in chosen.values())]
                 for name, chosen in report.thresholds.items()
@@ -108,7 +108,7 @@ def _pair(report: ComparisonReport, pair: Pair) -> Iterator[str]:
             ["McNemar at", "on", f"only {pair.first} right", f"only {pair.second} right", "p, exact", "p, χ²"],
             (
                 [
-                    THRESHOLD_NAMES[name],
+                    threshold_name(name),
                     GROUP_NAMES[group],
                     str(test.only_first),
                     str(test.only_second),
@@ -125,12 +125,13 @@ def _disagreements(report: ComparisonReport) -> Iterator[str]:
     for group, items in report.disagreements.items():
         if items:
             yield from ("", f"## Where they disagree most: {group} (probability, percentile)", "")
+            place = ["image"] if report.are_images else ["series", "id"]
             yield from _table(
-                ["series", "id", "patient", *report.names],
+                [*place, "patient", *report.names],
                 (
                     [
                         item.row["series_uid"],
-                        str(item.row["candidate_id"]),
+                        *([] if report.are_images else [str(item.row["candidate_id"])]),
                         item.row["patient_id"],
                         *(
                             f"{probability_text(item.probability[name])}, {item.percentile[name]:.1f}"

@@ -14,16 +14,16 @@ from lungdet.comparison.disagreement import Disagreement
 from lungdet.comparison.results import ComparisonReport
 from lungdet.comparison.wording import (
     GROUP_NAMES,
-    THRESHOLD_NAMES,
     counts_of,
     lead_of,
     method_of,
+    threshold_name,
     title_of,
     verdict_name,
 )
 from lungdet.evaluation.page import EN_DASH, Tile, estimate_tile, page_environment
 from lungdet.evaluation.page_figures import embedded_figure
-from lungdet.evaluation.pictures import view_picture
+from lungdet.evaluation.pictures import shown_picture
 from lungdet.evaluation.views import LUNG_WINDOW_HU
 
 _CROSSHAIR_GAP = 0.11
@@ -56,7 +56,7 @@ def render_page(report: ComparisonReport) -> str:
         curve_figures=curves,
         learning_figures=learning,
         disagreements={group: [_card(item) for item in items] for group, items in report.disagreements.items()},
-        threshold_names=THRESHOLD_NAMES,
+        threshold_names={key: threshold_name(key) for chosen in report.thresholds.values() for key in chosen},
         group_names=GROUP_NAMES,
         fp_rates=list(next(iter(report.froc_at.values()), {})),
         opened=len(report.pairs) <= _OPEN_PAIRS,
@@ -106,7 +106,7 @@ def _curve_figures(report: ComparisonReport) -> Iterator[dict[str, Any]]:
     by_curve = {str(name): part for name, part in report.curves.groupby("curve", sort=False)}
     if "roc" in by_curve:
         dots = " Dots: where each run calls, at " + " and ".join(
-            THRESHOLD_NAMES[name] for name in next(iter(report.points.values()), {})
+            threshold_name(name) for name in next(iter(report.points.values()), {})
         )
         yield embedded_figure(
             "roc",
@@ -159,7 +159,7 @@ def _card(item: Disagreement) -> dict[str, Any]:
     row = item.row
     diameter = row["diameter_mm"]
     return {
-        "views": [view_picture(view, gap=_CROSSHAIR_GAP) for view in item.views],
+        "views": [shown_picture(view, gap=_CROSSHAIR_GAP) for view in item.views],
         "problem": item.problem,
         "size": f"{diameter:.1f} mm" if math.isfinite(diameter) else EN_DASH,
         "center": ", ".join(f"{row[f'center_{axis}_mm']:.1f}" for axis in "xyz"),

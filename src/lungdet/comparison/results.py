@@ -26,7 +26,7 @@ class ComparisonReport:
         task: what was compared, for people: "Candidate classification", ...
         names: of the runs, in the order given.
         partition: whose rows are compared.
-        unit: what was drawn with replacement: patients or scans.
+        unit: what was drawn with replacement: patients, scans, or images where nobody knows the patients.
         n_resamples, seed: of the bootstrap.
         counts: what the shared rows hold: name -> number.
         measures: in the order of the table; the first is the headline.
@@ -36,6 +36,7 @@ class ComparisonReport:
         findings: cautions that follow from the data.
         settings, origins: what differs between the runs' configurations and provenance.
         disagreements: group -> rows on which the runs disagree most, worst first.
+        are_images: whether rows are whole images, without scan, place and size.
         pictures_left_out: why these have no pictures; empty when they have.
         curves: columns run, curve (`roc`, `precision_recall`, `froc`), x, y; empty where there are none.
         points: run -> threshold name -> curve -> (x, y), to mark.
@@ -59,6 +60,7 @@ class ComparisonReport:
     origins: tuple[Setting, ...]
     thresholds: dict[str, dict[str, Threshold]] = field(default_factory=dict)
     disagreements: dict[str, tuple[Disagreement, ...]] = field(default_factory=dict)
+    are_images: bool = False
     pictures_left_out: str = ""
     curves: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
     points: dict[str, dict[str, dict[str, tuple[float, float]]]] = field(default_factory=dict, repr=False)

@@ -64,7 +64,7 @@ def check_same_rows(runs: Sequence[ComparedRun], partition: str) -> None:
             raise TableError(
                 f"{first.name} and {second.name} were not evaluated on the same {partition} rows:\n"
                 + "\n".join(f"  - {problem}" for problem in problems)
-                + "\nScore both with the same split, fold, candidates and label rule: lungdet predict run=..."
+                + f"\nScore both with the same split, fold, {_what(first)} and label rule: lungdet predict run=..."
             )
 
 
@@ -77,17 +77,19 @@ def _task(run: ComparedRun) -> str:
     classes = run.provenance.get("classes")
     rule = run.provenance.get("label_rule")
     said = " or ".join(map(str, classes)) if classes else "classes not recorded"
+    said = f"{said} {run.provenance['items']}" if "items" in run.provenance else said
     return f"{said}, label rule {rule}" if rule else said
 
 
 def _differences(first: ComparedRun, second: ComparedRun, partition: str) -> Iterator[str]:
+    item = str(first.provenance.get("item", ""))
     a, b = (rows_of(run, partition).set_index(KEY) for run in (first, second))
     for left, right, run in ((a, b, first), (b, a, second)):
         only = left.index.difference(right.index)
         if len(only):
             whole = set(only.get_level_values(0)) - set(right.index.get_level_values(0))
-            in_new = f", among them {len(whole)} series that the other does not have" if whole else ""
-            yield f"{len(only):,} of {len(left):,} rows only in {run.name}{in_new}: {_examples(only)}"
+            in_new = f", among them {len(whole)} series that the other does not have" if whole and not item else ""
+            yield f"{len(only):,} of {len(left):,} rows only in {run.name}{in_new}: {_examples(only, item)}"
     common = a.index.intersection(b.index)
     one, two = a.loc[common], b.loc[common]
     apart = np.abs(one[_CENTER].to_numpy() - two[_CENTER].to_numpy()).max(axis=1, initial=0.0) > _SAME_PLACE_MM
@@ -98,7 +100,7 @@ def _differences(first: ComparedRun, second: ComparedRun, partition: str) -> Ite
     ):
         if changed.any():
             n = np.count_nonzero(changed)
-            yield f"{what} in {n:,} of {len(common):,} common rows: {_examples(common[changed])}"
+            yield f"{what} in {n:,} of {len(common):,} common rows: {_examples(common[changed], item)}"
     for key, what in (
         ("split_rule", "split rules"),
         ("split_hash", "split hashes"),
@@ -111,8 +113,15 @@ def _differences(first: ComparedRun, second: ComparedRun, partition: str) -> Ite
             yield f"{what}: {values[0]} and {values[1]}"
 
 
-def _examples(rows: pd.Index[Any]) -> str:
-    said = [f"candidate {candidate} of series {uid}" for uid, candidate in rows[:_N_EXAMPLES]]
+def _what(run: ComparedRun) -> str:
+    return str(run.provenance.get("items", "candidates"))
+
+
+def _examples(rows: pd.Index[Any], item: str) -> str:
+    """`item` is what a whole image is called; empty where rows are candidates in series."""
+    said = [
+        f"{item} {uid}" if item else f"candidate {candidate} of series {uid}" for uid, candidate in rows[:_N_EXAMPLES]
+    ]
     return ", ".join(said) + (", ..." if len(rows) > _N_EXAMPLES else "")
 
 

@@ -13,8 +13,19 @@ VERDICT_NAMES = {
     "not_distinguishable": "Not distinguishable.",
     "undecided": "Undecided.",
 }
-THRESHOLD_NAMES = {"recall_90": "recall ≥ 0.9", "max_f1": "largest F1", "max_dice": "largest Dice"}
+_THRESHOLD_NAMES = {"max_f1": "largest F1", "max_dice": "largest Dice"}
 GROUP_NAMES = {"positives": "positives", "negatives": "negatives", "all": "all rows"}
+
+
+def threshold_name(key: str) -> str:
+    """What a threshold aims at.
+
+    Example:
+        >>> threshold_name("recall_97"), threshold_name("max_f1")
+        ('recall ≥ 0.97', 'largest F1')
+    """
+    aim = key.removeprefix("recall_")
+    return _THRESHOLD_NAMES[key] if aim == key else f"recall ≥ {float(aim) / 100:g}"
 
 
 def title_of(report: ComparisonReport) -> str:

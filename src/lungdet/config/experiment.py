@@ -35,6 +35,7 @@ def experiment_problems(cfg: DictConfig) -> Iterator[str]:
         problems += _monitor_problems(cfg, tuple(task.logged_names))
     problems += hardware_problems(cfg.trainer)
     problems += _strategy_problems(cfg.trainer)
+    problems += _evaluation_problems(cfg.evaluation)
     yield from problems
 
 
@@ -93,3 +94,10 @@ def _strategy_problems(trainer: DictConfig) -> Iterator[str]:
             f"trainer.strategy: with '{strategy}' the predictions would stay in the processes that it starts; use "
             "trainer.strategy=ddp, which also works inside a sweep (each job gets a process of its own)"
         )
+
+
+def _evaluation_problems(evaluation: DictConfig) -> Iterator[str]:
+    """What would otherwise be refused only after the training."""
+    recalls = list(evaluation.recalls)
+    if not recalls or len(set(recalls)) < len(recalls) or not all(0 < recall <= 1 for recall in recalls):
+        yield f"evaluation.recalls: {recalls}: give some of (0, 1], each once; type evaluation.recalls=[0.9,0.97]"

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from lungdet.config.explain_schema import ExplainConfig
 from lungdet.config.training_schema import CvConfig, Evaluation, Node, Paths, SanityConfig, SearchConfig, TrainConfig
 
 
@@ -44,6 +45,17 @@ class CompareConfig:
 
 
 @dataclass(frozen=True)
+class EnsembleConfig:
+    """`lungdet ensemble`."""
+
+    paths: Paths
+    runs: list[str]
+    out: str | None
+    rows: Literal["shared", "none"]
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
 class PredictConfig:
     """`lungdet predict`."""
 
@@ -51,6 +63,8 @@ class PredictConfig:
     run: str
     checkpoint: str
     candidates: str | list[str] | None
+    images: str | None
+    batch_size: int
     out: str | None
     data: Node | None
     trainer: Node
@@ -65,6 +79,20 @@ class PreprocessConfig:
     data: Node
     workers: int | None
     overwrite: bool
+
+
+@dataclass(frozen=True)
+class ExploreConfig:
+    """`lungdet explore`."""
+
+    paths: Paths
+    data: Node
+    out: str | None
+    seed: int
+    n_samples: int
+    n_scans: int | None
+    n_preprocessing: int
+    check_ids: bool
 
 
 @dataclass(frozen=True)
@@ -214,13 +242,16 @@ ROOTS: Mapping[str, type] = {
     "rerun": RerunConfig,
     "eval": EvalConfig,
     "compare": CompareConfig,
+    "ensemble": EnsembleConfig,
     "predict": PredictConfig,
     "preprocess": PreprocessConfig,
+    "explore": ExploreConfig,
     "phantom": PhantomConfig,
     "import_weights": ImportWeightsConfig,
     "export": ExportConfig,
     "bench": BenchConfig,
     "froc": FrocConfig,
     "mine": MineConfig,
+    "explain": ExplainConfig,
     "detect": DetectConfig,
 }

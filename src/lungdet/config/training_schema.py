@@ -25,6 +25,7 @@ class Evaluation:
 
     n_resamples: int
     seed: int
+    recalls: list[float]
     n_gallery: int
     calibration: Literal["none", "temperature", "platt", "isotonic"]
 

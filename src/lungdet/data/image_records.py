@@ -56,8 +56,8 @@ def image_records(
         n_joined = int((patient != pd.Series(joined)).sum())
         if n_joined:
             notes.append(
-                f"{n_joined} {collection.items} go with another patient than their name says: pixel-identical "
-                "images tie the two together, and no split parts them."
+                f"{_counted(n_joined, collection, ('goes', 'go'))} with another patient than the name says: "
+                "pixel-identical images tie the two together, and no split parts them."
             )
         patient = pd.Series(joined)
     records = pd.DataFrame(
@@ -79,13 +79,18 @@ def image_records(
         stray = (records["partition"] == "test") & (shipped != "test")
         if stray.any():
             notes.append(
-                f"{int(stray.sum())} {collection.items} of patients in the shipped test part lie outside of it and are "
-                "left out: they may not train, and the test part is kept as shipped."
+                f"{_counted(int(stray.sum()), collection, ('is', 'are'))} left out: of patients in the shipped test "
+                "part, but not in it. They may not train, and the test part is kept as shipped."
             )
         records = records[~stray].reset_index(drop=True)
     for note in notes:
         logger.warning("%s", note)
     return records, dataclasses.replace(split, notes=(*split.notes, *notes))
+
+
+def _counted(n: int, collection: ImageCollection, verb: tuple[str, str]) -> str:
+    """Such as "1 patch is" and "3 patches are"."""
+    return f"1 {collection.item} {verb[0]}" if n == 1 else f"{n} {collection.items} {verb[1]}"
 
 
 def _patients(records: pd.DataFrame, shipped: pd.Series[str]) -> pd.DataFrame:

@@ -8,7 +8,15 @@ from typing import Any
 import pandas as pd
 
 from lungdet.errors import TableError
-from lungdet.evaluation.audit_results import Audit, AuditedPartition, Choice, EqualPixels, NamedScan
+from lungdet.evaluation.audit_results import (
+    CT_WORDS,
+    Audit,
+    AuditedPartition,
+    AuditWords,
+    Choice,
+    EqualPixels,
+    NamedScan,
+)
 
 _NO_FOLD = -1
 _ORDER = ("train", "val", "test")
@@ -21,6 +29,7 @@ def audit_partitions(
     provenance: Mapping[str, Any] | None = None,
     thresholds: Choice | None = None,
     calibration: Mapping[str, Any] | None = None,
+    words: AuditWords = CT_WORDS,
 ) -> Audit:
     """Patients, series and pixels in two partitions of a fold, and where things were chosen.
 
@@ -31,6 +40,7 @@ def audit_partitions(
         provenance: of the run: checkpoint_chosen_by, checkpoint_chosen_on, initial_weights, seen_by_initial_weights.
         thresholds: where and how they were chosen, if they were.
         calibration: calibration.json: method, fitted_on.
+        words: what series and scans are called.
     """
     provenance = provenance or {}
     audits = _by_fold(record)
@@ -54,6 +64,8 @@ def audit_partitions(
         scans_of_one_value=tuple(sorted({uid for audit in with_pixels for uid in audit["scans_of_one_value"]})),
         choices=tuple(_choices(provenance, thresholds, calibration, audits)),
         seen_before=None if seen is None else tuple(map(str, seen)),
+        words=words,
+        patients_known=not (words.are_images and (table["patient_id"] == table["series_uid"]).any()),
     )
 
 

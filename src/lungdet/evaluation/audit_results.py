@@ -11,6 +11,27 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
+class AuditWords:
+    """What the audit calls the things that it compares.
+
+    Attributes:
+        one, several: what has a name of its own.
+        pixels: several of what has pixels, for CT the same things.
+        column: `several` as the head of a column.
+        are_images: whether these are the rows themselves, and not scans in which rows lie.
+    """
+
+    one: str = "series"
+    several: str = "series"
+    pixels: str = "scans"
+    column: str = "CT series"
+    are_images: bool = False
+
+
+CT_WORDS = AuditWords()
+
+
+@dataclass(frozen=True)
 class AuditedPartition:
     """Who is in one partition of one fold.
 
@@ -53,10 +74,14 @@ class EqualPixels:
     scans: tuple[NamedScan, ...]
     crosses_in: tuple[int, ...]
 
-    @property
-    def words(self) -> str:
+    def named(self, words: AuditWords = CT_WORDS) -> str:
         """`series 1.2 of patient A (training) and series 1.3 of patient B (test)`."""
-        named = [f"series {s.series_uid} of patient {s.patient_id} ({partition_word(s.partition)})" for s in self.scans]
+        # Where nobody knows the patients, each image is one.
+        of = [f" of patient {s.patient_id}" if s.patient_id != s.series_uid else "" for s in self.scans]
+        named = [
+            f"{words.one} {scan.series_uid}{patient} ({partition_word(scan.partition)})"
+            for scan, patient in zip(self.scans, of, strict=True)
+        ]
         return f"{', '.join(named[:-1])} and {named[-1]}"
 
 
@@ -94,6 +119,9 @@ class Audit:
         choices: checkpoint, thresholds, calibration, ...
         seen_before: patients who validate or test here and trained the network that this one started from; None where
             nobody knows, empty without such a network.
+        words: what series and scans are called.
+        patients_known: whether anybody knows which images are of one patient; where nobody does, each image stands as a
+            patient under its own name.
     """
 
     folds: tuple[int, ...]
@@ -107,6 +135,8 @@ class Audit:
     scans_of_one_value: tuple[str, ...] = ()
     choices: tuple[Choice, ...] = ()
     seen_before: tuple[str, ...] | None = ()
+    words: AuditWords = CT_WORDS
+    patients_known: bool = True
 
     @property
     def disjoint(self) -> bool:
@@ -129,37 +159,42 @@ class Audit:
         leaks = [leak for _, leak in leaks_of(self)]
         if self.seen_before:
             leaks.append(
-                f"{listed(self.seen_before, 'patient')} of validation or test trained the network that this one "
-                "started from"
+                f"{listed(self.seen_before, 'patient', 'patients')} of validation or test trained the network that "
+                "this one started from"
             )
         if leaks:
             return f"LEAK: {'; '.join(leaks)}."
         unknown = "" if self.seen_before is not None else " Nobody knows whom the initial weights had seen."
+        if not self.patients_known:
+            unknown = f" Nobody knows which {self.words.several} are of one patient or slide.{unknown}"
         return f"No leak found: {_what_was_compared(self)}.{unknown}"
 
 
 def leaks_of(audit: Audit) -> Iterator[tuple[str, str]]:
     """Code and words of every leak that the audit itself found: ids, pixels, choices."""
-    for kind, names in (("patient", audit.shared_patients), ("series", audit.shared_series)):
+    words = audit.words
+    for kind, plural, names in (
+        ("patient", "patients", audit.shared_patients),
+        (words.one, words.several, audit.shared_series),
+    ):
         # The series of a patient who is on both sides are usually there too: say that once.
         if names and (kind == "patient" or not audit.shared_patients):
             where = sorted({audit.shared_in.get(name, ("val", "test")) for name in names})
             sides = " or ".join(" and ".join(map(partition_word, partitions)) for partitions in where)
-            yield "leak", f"{listed(names, kind)} in {sides} of the same fold"
+            yield "leak", f"{listed(names, kind, plural)} in {sides} of the same fold"
     if audit.crossing:
-        first = [group.words for group in audit.crossing[:_SHOWN]]
+        first = [group.named(words) for group in audit.crossing[:_SHOWN]]
         more = f"; and {len(audit.crossing) - _SHOWN} more groups" if len(audit.crossing) > _SHOWN else ""
         yield "leak_pixels", f"the same pixels in different partitions: {'; '.join(first)}{more}"
     for choice in audit.chosen_on_test:
         yield "leak_choice", f"{choice.what[:1].lower()}{choice.what[1:]} chosen on test"
 
 
-def listed(names: Iterable[str], noun: str) -> str:
-    """`1 patient (a)`, `7 patients (a, b, c, d, e and 2 more)`; the plural of series is series."""
+def listed(names: Iterable[str], noun: str, plural: str) -> str:
+    """`1 patient (a)`, `7 patients (a, b, c, d, e and 2 more)`."""
     every = list(names)
     more = f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
-    plural = noun if noun == "series" or len(every) == 1 else f"{noun}s"
-    return f"{len(every):,} {plural} ({', '.join(every[:_SHOWN])}{more})"
+    return f"{len(every):,} {noun if len(every) == 1 else plural} ({', '.join(every[:_SHOWN])}{more})"
 
 
 def partition_word(name: str) -> str:
@@ -168,15 +203,18 @@ def partition_word(name: str) -> str:
 
 
 def _what_was_compared(audit: Audit) -> str:
-    fold = " of a fold" if len(audit.folds) > 1 else ""
+    fold, words = " of a fold" if len(audit.folds) > 1 else "", audit.words
+    nothing_shared = f"no patient and no {words.one}" if audit.patients_known else f"no {words.one}"
     if audit.looked_at == "table":
         return (
-            f"no patient and no series is in both validation and test{fold}, as far as the predictions table shows. "
-            "Training patients are not in it, and pixels were not compared"
+            f"{nothing_shared} is in both validation and test{fold}, as far as the predictions table shows. "
+            f"Training {'patients' if audit.patients_known else words.several} are not in it, and pixels were not "
+            "compared"
         )
     if audit.looked_at == "split":
-        return f"no patient is in two partitions{fold}, by the split of the run. Pixels were not compared"
+        one = "patient" if audit.patients_known else words.one
+        return f"no {one} is in two partitions{fold}, by the split of the run. Pixels were not compared"
     return (
-        f"no patient and no series is in two partitions{fold}, and no two of {audit.scans_hashed or 0:,} scans in "
-        "different partitions have the same pixels"
+        f"{nothing_shared} is in two partitions{fold}, and no two of {audit.scans_hashed or 0:,} "
+        f"{words.pixels} in different partitions have the same pixels"
     )

@@ -1,5 +1,5 @@
-"""Predictions of a classifier of candidates or nodules -> every number of its report. No model, and no pixels but
-those handed in.
+"""Predictions of a classifier of candidates, nodules or images -> every number of its report. No model, and no pixels
+but those handed in.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from lungdet.evaluation.curves import ranking_curves, score_histogram, why_no_ar
 from lungdet.evaluation.estimates import Estimate, PatientDraws
 from lungdet.evaluation.findings import find
 from lungdet.evaluation.folds import compare_folds
-from lungdet.evaluation.gallery import CropLoader, build_galleries
+from lungdet.evaluation.gallery import build_galleries
 from lungdet.evaluation.history import by_epoch
 from lungdet.evaluation.predictions import PARTITIONS, check_predictions
 from lungdet.evaluation.results import (
@@ -33,8 +33,10 @@ from lungdet.evaluation.results import (
     OperatingPoint,
     Ranking,
 )
+from lungdet.evaluation.roc_points import roc_point
+from lungdet.evaluation.shown import PictureLoader
 from lungdet.evaluation.sizes import SIZE_TOLERANCE, by_size, size_matched
-from lungdet.evaluation.thresholds import Threshold, choose_thresholds
+from lungdet.evaluation.thresholds import RECALLS, Threshold, choose_thresholds, recall_names
 from lungdet.evaluation.wording import CANDIDATES, Wording
 from lungdet.metrics.ranking import auroc, average_precision, under_patient_weights
 
@@ -51,12 +53,13 @@ def evaluate_classification(
     wording: Wording = CANDIDATES,
     calibration: RunCalibration | None = None,
     baselines: Mapping[str, pd.DataFrame] | None = None,
-    load_crop: CropLoader | None = None,
-    no_pictures_because: str = "no CT pixels were handed to the evaluation",
+    load_pictures: PictureLoader | None = None,
+    no_pictures_because: str = "no pixels were handed to the evaluation",
     history: pd.DataFrame | None = None,
     leak_audit: Mapping[str, Any] | None = None,
     n_resamples: int = 1000,
     seed: int = 0,
+    recalls: Sequence[float] = RECALLS,
     n_gallery: int = 6,
     size_tolerance: float = SIZE_TOLERANCE,
 ) -> ClassificationReport:
@@ -71,20 +74,23 @@ def evaluate_classification(
         provenance: what to show about the origin: run, split hash, store fingerprint, git commit, versions, ...
         wording: what rows and classes are called, and the rule behind the labels.
         calibration: of this table, see `fit_calibration`; None reports raw probabilities only.
-        baselines: name -> predictions of simpler methods on the same candidates.
-        load_crop: row of the table -> (int16 HU [D, H, W], spacing_zyx_mm, direction) for the galleries.
-        no_pictures_because: what the report says when `load_crop` is None.
+        baselines: name -> predictions of simpler methods on the same rows.
+        load_pictures: row of the table -> its pictures for the galleries.
+        no_pictures_because: what the report says when `load_pictures` is None.
         history: per-epoch metrics of the training: column epoch and `train/loss`, `val/loss`, `val/auroc`, ...; several
             rows per epoch (as Lightning's CSV logger writes them) are merged.
         leak_audit: what the run recorded about its partitions, see `audit_partitions`.
         n_resamples: patient-bootstrap resamples behind each interval.
         seed: of the resampling.
-        n_gallery: candidates per gallery.
+        recalls: what operating points aim at; the headline quotes the first.
+        n_gallery: candidates per gallery, see `build_galleries`.
         size_tolerance: which pairs count as of one size, see `SizeMatchedPairs`.
 
     Raises:
-        TableError: no rows at all, a table that `check_predictions` refuses, or a baseline on other candidates.
+        TableError: no rows at all, a table that `check_predictions` refuses, or a baseline on other rows.
+        ConfigError: recalls that `recall_names` refuses.
     """
+    aims = recall_names(recalls)
     table = check_predictions(predictions)
     if table.empty:
         raise TableError("the predictions table has no rows: was the run's predict step skipped?")
@@ -97,9 +103,9 @@ def evaluate_classification(
     logger.info("evaluating %d %s, %d resamples", len(table), wording.items, n_resamples)
 
     samples = {name: _resampled_areas(part, draws[name]) for name, part in parts.items()}
-    thresholds = choose_thresholds(parts["val"]["label"], parts["val"]["logit"])
+    thresholds = choose_thresholds(parts["val"]["label"], parts["val"]["logit"], recalls=recalls)
     points = {name: _operating_point(threshold, parts, draws, calibration) for name, threshold in thresholds.items()}
-    headline = next(name for name in ("recall_90", "half") if partition in points[name].on)
+    headline = next(name for name in (next(iter(aims)), "half") if partition in points[name].on)
     compared = {
         name: _matching(check_predictions(baseline, source=f"baseline '{name}'"), table, name)
         for name, baseline in (baselines or {}).items()
@@ -113,19 +119,22 @@ def evaluate_classification(
         partition=partition,
         n_resamples=n_resamples,
         seed=seed,
+        recalls=aims,
         headline=headline,
         counts={name: _counts(part) for name, part in parts.items()},
         audit=audit_partitions(
             table,
             record=leak_audit,
             provenance=provenance,
-            thresholds=Choice("Thresholds", "val", "largest F1, Youden's J, recall of 0.9")
+            thresholds=Choice("Thresholds", "val", f"largest F1, Youden's J, recall of {_listed(aims)}")
             if len(parts["val"])
             else None,
             calibration=None if calibration is None or calibration.missing else calibration.to_dict(),
+            words=wording.audit,
         ),
         ranking={name: _ranking(part, draws[name], samples[name]) for name, part in parts.items()},
         operating_points=points,
+        roc_points={name: roc_point(here, draws[partition], aim=aim)[0] for name, aim in aims.items()},
         calibration={
             name: estimate_calibration(part["logit"].to_numpy(), part["label"].to_numpy(), draws[name])
             for name, part in parts.items()
@@ -136,8 +145,15 @@ def evaluate_classification(
             if calibration is not None and not calibration.missing
         },
         calibrator=calibration,
-        folds=compare_folds(table, partition=partition, calibration=calibration, n_resamples=n_resamples, seed=seed),
-        by_size=by_size(here, draws[partition], points, wording=wording),
+        folds=compare_folds(
+            table,
+            partition=partition,
+            calibration=calibration,
+            recall=next(iter(aims.values())),
+            n_resamples=n_resamples,
+            seed=seed,
+        ),
+        by_size=() if wording.are_images else by_size(here, draws[partition], points, wording=wording),
         size_matched=size_matched(here, others, draws[partition], tolerance=size_tolerance),
         baselines=tuple(
             _comparison(name, other, here, draws[partition], samples[partition]) for name, other in others.items()
@@ -147,15 +163,20 @@ def evaluate_classification(
             here,
             threshold_logit=points[headline].threshold.logit,
             n=n_gallery,
-            load_crop=load_crop,
+            load_pictures=load_pictures,
             wording=wording,
         ),
-        pictures_left_out="" if load_crop is not None else no_pictures_because,
+        pictures_left_out="" if load_pictures is not None else no_pictures_because,
         curves=ranking_curves({"model": table, **compared}),
         histogram=score_histogram(here),
         history=None if history is None else by_epoch(history),
     )
     return dataclasses.replace(report, findings=find(report))
+
+
+def _listed(recalls: Mapping[str, float]) -> str:
+    every = [f"{recall:g}" for recall in recalls.values()]
+    return f"{', '.join(every[:-1])} and {every[-1]}" if len(every) > 1 else every[0]
 
 
 def _counts(part: pd.DataFrame) -> Counts:
@@ -212,7 +233,7 @@ def _matching(baseline: pd.DataFrame, table: pd.DataFrame, name: str) -> pd.Data
     if not baseline[key].equals(table[key]):
         both = baseline[key].merge(table[key])
         raise TableError(
-            f"baseline '{name}' must hold the same candidates and labels as the model: it has {len(baseline)} rows, "
+            f"baseline '{name}' must hold the same rows and labels as the model: it has {len(baseline)} rows, "
             f"the model {len(table)}, {len(both)} are in both. Predict with both on the same split"
         )
     return baseline

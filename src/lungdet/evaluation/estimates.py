@@ -92,9 +92,12 @@ class PatientDraws:
             return Estimate(math.nan, reason=reason)
         with np.errstate(invalid="ignore"):
             samples = (self.weights @ tops) / (self.weights @ bottoms)
-        value = float(tops.sum() / bottoms.sum())
+        return self.share(float(tops.sum() / bottoms.sum()), samples, n=int(np.count_nonzero(whole)))
+
+    def share(self, value: float, samples: npt.NDArray[np.float64], *, n: int) -> Estimate:
+        """Percentile interval of a share of `n` rows; Wilson's where every resample gives the same."""
         if np.all((samples == value) | np.isnan(samples)):
-            return Estimate(value, *_wilson(value, int(np.count_nonzero(whole))))
+            return Estimate(value, *_wilson(value, n))
         return self.estimate(value, samples)
 
     def area(self, value: float, samples: npt.NDArray[np.float64], *, label: npt.NDArray[np.integer]) -> Estimate:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,12 @@ from lungdet.evaluation.style import COLORS, SERIES_COLORS, figure_style
 
 _SIZE = (5.2, 4.1)
 _WIDE = (5.2, 3.1)
+# Of the unit square: how far names stand from their dots, and from each other.
+_BESIDE, _LINE = 0.035, 0.052
+_HIGH_PRECISION = 0.7
+# From here on names would stand out of the square on the right.
+_NEAR_EDGE = 0.75
+_LEADER: dict[str, Any] = {"arrowstyle": "-", "color": COLORS["muted"], "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3}
 
 
 def roc_figure(curves: Mapping[str, pd.DataFrame], points: Mapping[str, tuple[float, float]]) -> Figure:
@@ -27,7 +34,7 @@ def roc_figure(curves: Mapping[str, pd.DataFrame], points: Mapping[str, tuple[fl
         figure, axes = _canvas(_SIZE)
         axes.plot([0, 1], [0, 1], color=COLORS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
         _draw_curves(axes, curves)
-        _mark(axes, points, beside="below")
+        _mark(axes, points, curve="roc")
         _unit_square(axes, "False-positive rate (1 - specificity)", "Sensitivity (recall)")
         axes.legend(loc="lower right")
     return figure
@@ -55,9 +62,10 @@ def precision_recall_figure(
             fontsize=8.5,
         )
         _draw_curves(axes, curves)
-        _mark(axes, points, beside="above")
+        _mark(axes, points, curve="precision_recall")
         _unit_square(axes, "Recall (sensitivity)", "Precision")
-        axes.legend(loc="upper right")
+        # Of frequent positives the curve stays high.
+        axes.legend(loc="upper right" if prevalence < 0.3 else "lower left")
     return figure
 
 
@@ -190,26 +198,34 @@ def _draw_curves(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
         )
 
 
-def _mark(axes: Axes, points: Mapping[str, tuple[float, float]], *, beside: str) -> None:
-    """Dots with their names, `below` the curve (ROC) or `above` it (precision-recall); one name for one place."""
+def _mark(axes: Axes, points: Mapping[str, tuple[float, float]], *, curve: Literal["roc", "precision_recall"]) -> None:
+    """Dots with their names, stacked where the dots are close; one name for one place."""
     names: dict[tuple[float, float], list[str]] = {}
     for name, place in points.items():
-        names.setdefault(place, []).append(name)
-    for (x, y), here in names.items():
-        if not (np.isfinite(x) and np.isfinite(y)):
-            continue
-        axes.plot([x], [y], "o", color=COLORS["ink"], markersize=5, zorder=5)
-        left = beside == "above" and x > 0.75
-        up = beside == "above" and y < 0.93
-        axes.annotate(
-            ", ".join(here),
-            (x, y),
-            xytext=(-4 if left else 6, 5 if up else -12),
-            textcoords="offset points",
-            ha="right" if left else "left",
-            fontsize=8.5,
-            zorder=6,
-        )
+        if np.all(np.isfinite(place)):
+            names.setdefault(place, []).append(name)
+    # A ROC curve leaves room to the right and below; a precision-recall curve below it while it is high, else above.
+    low = {place for place in names if curve == "precision_recall" and place[1] < _HIGH_PRECISION}
+    for places, down in ((sorted(set(names) - low, key=lambda at: -at[1]), -1), (sorted(low, key=lambda at: at[1]), 1)):
+        last = -math.inf
+        for x, y in places:
+            axes.plot([x], [y], "o", color=COLORS["ink"], markersize=5, zorder=5)
+            # The curve rises to the left, into names that stand above.
+            last = max(down * y + (_BESIDE if down < 0 else _LINE), last + _LINE)
+            left = curve == "precision_recall" and down < 0
+            at_edge = not left and x > _NEAR_EDGE
+            at = (x - _BESIDE if left else 1.02 if at_edge else x + _BESIDE, down * last)
+            leader = _LEADER | {"relpos": (1.0 if left else 0.5 if at_edge else 0.0, 0.5)}
+            axes.annotate(
+                ", ".join(names[x, y]),
+                (x, y),
+                xytext=at,
+                ha="right" if left or at_edge else "left",
+                va="center",
+                fontsize=8.5,
+                zorder=6,
+                arrowprops=leader if abs(at[1] - y) > 2 * _BESIDE else None,
+            )
 
 
 def _flag_thresholds(axes: Axes, thresholds: Mapping[str, float]) -> None:

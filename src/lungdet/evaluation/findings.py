@@ -54,8 +54,8 @@ def _about_data(report: ClassificationReport) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "few_positives",
-            f"Only {count(here.positives, 'positive')} in {partition}, from {count(here.patients, 'patient')} with "
-            f"{report.wording.items}: read the intervals, not the point values, and rank no two models on them.",
+            f"Only {count(here.positives, 'positive')} in {partition}{_of_patients(report)}: read the intervals, not "
+            "the point values, and rank no two models on them.",
         )
     val = report.counts["val"]
     if val.candidates == 0:
@@ -139,26 +139,26 @@ def _about_half(report: ClassificationReport) -> Iterator[Finding]:
 
 
 def _about_transfer(report: ClassificationReport) -> Iterator[Finding]:
-    point = report.operating_points["recall_90"]
-    if not {"val", "test"} <= set(point.on):
-        return
-    recall, val = point.on["test"].recall, point.on["val"].recall
-    if math.isnan(recall.value):
-        return
-    if recall.high < 0.9:
-        yield Finding(
-            "warning",
-            "recall_not_carried",
-            f"The threshold that reaches recall {val.value:.2f} on validation reaches {recall.value:.2f} on test "
-            f"({recall.low:.2f}-{recall.high:.2f}): the aim of 0.9 is missed.",
-        )
-    elif recall.value < 0.9:
-        yield Finding(
-            "note",
-            "recall_below_aim",
-            f"The threshold chosen for recall 0.9 reaches {recall.value:.2f} on test; its interval "
-            f"({span(recall.low, recall.high)}) still allows 0.9.",
-        )
+    for name, aim in report.recalls.items():
+        point = report.operating_points[name]
+        if not {"val", "test"} <= set(point.on):
+            continue
+        recall, val = point.on["test"].recall, point.on["val"].recall
+        if recall.high < aim:
+            yield Finding(
+                "warning",
+                "recall_not_carried",
+                f"The threshold that reaches recall {val.value:.2f} on validation reaches {recall.value:.2f} on test "
+                f"({recall.low:.2f}-{recall.high:.2f}): the aim of {aim:g} is missed.",
+            )
+            return
+        if recall.value < aim and name == report.aim:
+            yield Finding(
+                "note",
+                "recall_below_aim",
+                f"The threshold chosen for recall {aim:g} reaches {recall.value:.2f} on test; its interval "
+                f"({span(recall.low, recall.high)}) still allows {aim:g}.",
+            )
 
 
 def _about_calibration(report: ClassificationReport) -> Iterator[Finding]:
@@ -207,7 +207,7 @@ def _about_calibrator(report: ClassificationReport) -> Iterator[Finding]:
 
 
 def _about_size(report: ClassificationReport) -> Iterator[Finding]:
-    name = "recall_90"
+    name = report.aim
     known = [row for row in report.by_size if row.n >= 5 and name in row.sensitivity]
     if len(known) < 2:
         return
@@ -220,11 +220,12 @@ def _about_size(report: ClassificationReport) -> Iterator[Finding]:
             "size",
             f"{_capital(report.wording.positives)} of {worst.name} are {report.wording.found} least often: sensitivity "
             f"{low.value:.2f} (n = {worst.n}), against {high.value:.2f} (n = {best.n}) for {best.name}, at the "
-            "threshold for recall 0.9.",
+            f"threshold for recall {report.recalls[name]:g}.",
         )
 
 
 def _about_baselines(report: ClassificationReport) -> Iterator[Finding]:
+    unit = "patient" if report.audit.patients_known else report.wording.item
     for row in report.baselines:
         difference = row.auroc_difference
         between = span(difference.low, difference.high, signed=True)
@@ -233,7 +234,7 @@ def _about_baselines(report: ClassificationReport) -> Iterator[Finding]:
                 "good",
                 "beats_baseline",
                 f"The model beats the baseline '{row.name}': AUROC {difference.value:+.3f} ({between}, paired by "
-                "patient).",
+                f"{unit}).",
             )
         elif difference.high < 0:
             yield Finding(
@@ -248,6 +249,13 @@ def _about_baselines(report: ClassificationReport) -> Iterator[Finding]:
                 f"The model is not measurably better than the baseline '{row.name}': AUROC {difference.value:+.3f} "
                 f"({between}).",
             )
+
+
+def _of_patients(report: ClassificationReport) -> str:
+    if not report.audit.patients_known:
+        return ""
+    patients = report.counts[report.partition].patients
+    return f", from {count(patients, 'patient')} with {report.wording.items}"
 
 
 def _capital(text: str) -> str:

@@ -13,7 +13,7 @@ from lungdet.evaluation.curves import why_no_area
 from lungdet.evaluation.estimates import Estimate, PatientDraws
 from lungdet.evaluation.predictions import sigmoid
 from lungdet.evaluation.results import FoldResult, Folds, Spread
-from lungdet.evaluation.thresholds import choose_thresholds
+from lungdet.evaluation.thresholds import RECALLS, choose_thresholds
 from lungdet.metrics.ranking import auroc, average_precision, under_patient_weights
 
 _AREAS = {"auroc": auroc, "average_precision": average_precision}
@@ -24,6 +24,7 @@ def compare_folds(
     *,
     partition: str,
     calibration: RunCalibration | None,
+    recall: float = RECALLS[0],
     n_resamples: int,
     seed: int,
 ) -> Folds | None:
@@ -33,6 +34,7 @@ def compare_folds(
         table: a canonical table of predictions, of one or several folds.
         partition: whose rows are judged.
         calibration: of all folds; None leaves the Brier score to the raw probabilities.
+        recall: what the threshold of each fold aims at.
         n_resamples: of the patient bootstrap within each fold.
         seed: of the resampling.
 
@@ -50,6 +52,7 @@ def compare_folds(
             name,
             partition=partition,
             calibration=judged,
+            recall=recall,
             n_resamples=n_resamples,
             seed=seed,
         )
@@ -65,13 +68,14 @@ def _fold(
     *,
     partition: str,
     calibration: RunCalibration | None,
+    recall: float,
     n_resamples: int,
     seed: int,
 ) -> FoldResult:
     val, here = rows[rows["partition"] == "val"], rows[rows["partition"] == partition]
     draws = PatientDraws(here["patient_id"], n_resamples=n_resamples, seed=seed)
     label, logit = here["label"].to_numpy(), here["logit"].to_numpy(dtype=np.float64)
-    threshold = choose_thresholds(val["label"], val["logit"])["recall_90"]
+    *_, threshold = choose_thresholds(val["label"], val["logit"], recalls=[recall]).values()
     return FoldResult(
         fold=name,
         patients=here["patient_id"].nunique(),

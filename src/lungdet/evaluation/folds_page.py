@@ -35,7 +35,7 @@ def folds_table(report: ClassificationReport) -> dict[str, Any]:
 def pooled_estimates(report: ClassificationReport) -> dict[str, Estimate]:
     """The same quantities over the rows of all folds together, for `FoldResult.ESTIMATES`."""
     ranking, judged = report.ranking[report.partition], report.calibrated or report.calibration
-    point = report.operating_points["recall_90"]
+    point = report.operating_points[report.aim]
     reason = point.threshold.reason
     return {
         "auroc": ranking.auroc,

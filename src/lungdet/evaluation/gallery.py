@@ -1,10 +1,9 @@
-"""The candidates a person should look at: the worst mistakes and the surest hits, with pictures where pixels exist."""
+"""The rows a person should look at: the worst mistakes and the surest hits, with pictures where pixels exist."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,33 +13,34 @@ import pandas as pd
 from PIL import Image
 
 from lungdet.errors import LungdetError
-from lungdet.evaluation.views import View, orthogonal_views
-from lungdet.evaluation.wording import CANDIDATES, Wording
+from lungdet.evaluation.shown import PictureLoader, WholeImage
+from lungdet.evaluation.views import View
+from lungdet.evaluation.wording import CANDIDATES, Wording, with_article
 
-# One row of the predictions table -> (int16 [D, H, W] HU, spacing_zyx_mm, nine direction cosines).
-CropLoader = Callable[[Any], tuple[npt.NDArray[np.int16], tuple[float, float, float], tuple[float, ...]]]
+# A candidate takes the width of three pictures and its place, an image that of one.
+IMAGES_PER_CANDIDATE = 2
 
 
 @dataclass(frozen=True)
 class GalleryItem:
-    """One candidate of a gallery.
+    """One row of a gallery.
 
     Attributes:
-        row: the candidate's columns of the predictions table.
-        called: whether it is called a nodule at the gallery's operating point; None when there is no such point.
-        views: axial, coronal, sagittal; empty when there are no pixels.
+        row: its columns of the predictions table.
+        called: whether it is called positive at the gallery's operating point; None when there is no such point.
+        views: axial, coronal, sagittal, or the whole image; empty when there are no pixels.
         problem: why there are none.
     """
 
     row: dict[str, Any]
     called: bool | None
-    views: tuple[View, ...] = field(default=(), repr=False)
+    views: tuple[View | WholeImage, ...] = field(default=(), repr=False)
     problem: str = ""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """A named, ordered choice of candidates."""
+    """A named, ordered choice of rows."""
 
     name: str
     title: str
@@ -53,17 +53,17 @@ def build_galleries(
     *,
     threshold_logit: float,
     n: int,
-    load_crop: CropLoader | None = None,
+    load_pictures: PictureLoader | None = None,
     wording: Wording = CANDIDATES,
 ) -> tuple[Gallery, ...]:
-    """Choose the candidates and cut their pictures.
+    """Choose the rows and get their pictures.
 
     Args:
         predictions: rows of one partition, see `check_predictions`.
         threshold_logit: the operating point that `called` refers to; NaN when there is none.
-        n: how many per gallery.
-        load_crop: gives the pixels of a row; None leaves the pictures out. When it raises a `LungdetError`, that item
-            goes without pictures and says why.
+        n: how many candidates per gallery; of whole images, which take less room, twice as many.
+        load_pictures: gives those of a row; None leaves them out. When it raises a `LungdetError`, that item goes
+            without pictures and says why.
         wording: what titles and explanations call the classes.
 
     Returns:
@@ -76,7 +76,7 @@ def build_galleries(
         (
             "false_positives",
             wording.false_positives_title,
-            f"What the network mistakes for a {wording.positive}, worst first.",
+            f"What the network mistakes for {with_article(wording.positive)}, worst first.",
             np.flatnonzero(~positive),
             -1.0,
         ),
@@ -95,29 +95,29 @@ def build_galleries(
             -1.0,
         ),
     ]
+    n_shown = n * IMAGES_PER_CANDIDATE if wording.are_images else n
     galleries = []
     for name, title, explanation, rows, sign in choices:
-        chosen = rows[np.argsort(sign * logit[rows], kind="stable")[:n]]
-        items = tuple(_item(predictions.iloc[int(i)], threshold_logit, load_crop) for i in chosen)
+        chosen = rows[np.argsort(sign * logit[rows], kind="stable")[:n_shown]]
+        items = tuple(_item(predictions.iloc[int(i)], threshold_logit, load_pictures) for i in chosen)
         galleries.append(Gallery(name, title, explanation, items))
     return tuple(galleries)
 
 
-def png_data_uri(gray: npt.NDArray[np.uint8]) -> str:
-    """A greyscale picture, uint8 [rows, columns], as a `data:image/png;base64,...` address for HTML."""
+def png_data_uri(pixels: npt.NDArray[np.uint8]) -> str:
+    """A picture, uint8 [rows, columns] or [rows, columns, 3], as a `data:image/png;base64,...` address for HTML."""
     buffer = io.BytesIO()
-    Image.fromarray(gray).save(buffer, format="PNG", optimize=True)
+    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _item(row: pd.Series[Any], threshold_logit: float, load_crop: CropLoader | None) -> GalleryItem:
+def _item(row: pd.Series[Any], threshold_logit: float, load_pictures: PictureLoader | None) -> GalleryItem:
     record = {str(name): _plain(value) for name, value in row.items()}
     called = None if np.isnan(threshold_logit) else bool(record["logit"] >= threshold_logit)
-    if load_crop is None:
+    if load_pictures is None:
         return GalleryItem(record, called)
     try:
-        hu, spacing_zyx_mm, direction = load_crop(row)
-        return GalleryItem(record, called, orthogonal_views(hu, spacing_zyx_mm, direction))
+        return GalleryItem(record, called, load_pictures(row))
     except LungdetError as error:
         return GalleryItem(record, called, problem=str(error))
 

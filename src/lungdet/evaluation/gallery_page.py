@@ -1,4 +1,4 @@
-"""Galleries as the page shows them: each candidate with its pictures and what became of it."""
+"""Galleries as the page shows them: each row with its pictures and what became of it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import math
 from typing import Any
 
 from lungdet.evaluation.gallery import Gallery, GalleryItem
-from lungdet.evaluation.pictures import view_picture
+from lungdet.evaluation.pictures import shown_picture
 
 _CROSSHAIR_GAP = 0.11
 
 
 def gallery_cards(gallery: Gallery) -> dict[str, Any]:
-    """What the template shows of a gallery: name, title, explanation, and one row per candidate."""
+    """What the template shows of a gallery: name, title, explanation, and one card a row."""
     return {
         "name": gallery.name,
         "title": gallery.title,
@@ -23,17 +23,17 @@ def gallery_cards(gallery: Gallery) -> dict[str, Any]:
 
 def _card(item: GalleryItem) -> dict[str, Any]:
     row = item.row
-    nodule = row["label"] == 1
+    positive = row["label"] == 1
     tags = {
         (True, True): ("found", "fine"),
         (True, False): ("missed", "bad"),
         (False, True): ("false call", "bad"),
         (False, False): ("rightly not called", "fine"),
     }
-    tag, tag_class = ("", "") if item.called is None else tags[nodule, item.called]
+    tag, tag_class = ("", "") if item.called is None else tags[positive, item.called]
     diameter = row["diameter_mm"]
     return {
-        "views": [view_picture(view, gap=_CROSSHAIR_GAP) for view in item.views],
+        "views": [shown_picture(view, gap=_CROSSHAIR_GAP) for view in item.views],
         "problem": item.problem,
         "probability": row["probability"],
         "size": f"{diameter:.1f} mm" if not math.isnan(diameter) else "",

@@ -1,10 +1,13 @@
-"""A view of a CT as a picture measured in mm, with what is drawn on it: cross-hair, scale bar, outline and sides."""
+"""A view of a CT as a picture measured in mm, with what is drawn on it: cross-hair, scale bar, outline and sides; a
+whole image as a picture measured in pixels, with nothing on it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from lungdet.evaluation.gallery import png_data_uri
+from lungdet.evaluation.shown import WholeImage
 from lungdet.evaluation.views import View
 
 _SCALE_BAR_MM = 10
@@ -21,13 +24,13 @@ class Text:
 
 @dataclass(frozen=True)
 class Picture:
-    """One grey picture and what is drawn on it, everything in mm, so that any aspect ratio comes out true.
+    """One picture and what is drawn on it, everything in mm, so that any aspect ratio comes out true.
 
     Attributes:
-        plane: `axial`, `coronal` or `sagittal`.
+        plane: `axial`, `coronal` or `sagittal`; empty for a whole image.
         png: address for an `href`.
-        width: mm.
-        height: mm.
+        width: mm, or pixels of a whole image.
+        height: mm, or pixels of a whole image.
         letters: sides of the patient.
         font: height of letters.
         line: width of thin lines.
@@ -46,6 +49,14 @@ class Picture:
     crosshair: tuple[str, ...] = ()
     outline: str = ""
     scale_bar: str = ""
+
+
+def shown_picture(shown: View | WholeImage, *, gap: float) -> Picture:
+    """What a row shows as a picture; `gap` is that of `view_picture`."""
+    if isinstance(shown, View):
+        return view_picture(shown, gap=gap)
+    height, width = shown.pixels.shape[:2]
+    return Picture("", png_data_uri(shown.pixels), float(width), float(height), letters=(), font=0.0, line=0.0)
 
 
 def view_picture(view: View, *, gap: float, outline: str = "") -> Picture:

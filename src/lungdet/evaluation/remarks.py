@@ -42,7 +42,7 @@ def about_split(
             "optimistic.",
         )
     yield from _about_leaks(audit, leaked=leaked)
-    if 1 <= n_patients < FEW_PATIENTS:
+    if audit.patients_known and 1 <= n_patients < FEW_PATIENTS:
         yield Finding(
             "note",
             "few_patients",
@@ -59,22 +59,28 @@ def _about_leaks(audit: Audit, *, leaked: str) -> Iterator[Finding]:
         "leak_pixels": any(scan.partition == "train" for group in audit.crossing for scan in group.scans),
     }
     meaning = {code: trained if seen else leaked for code, seen in in_training.items()}
+    words = audit.words
+    same_patient = (
+        "a scan under two names is one patient: give both the same patient id (series.csv of a LUNA16 folder)"
+        if not words.are_images
+        else f"equal pixels under two names are one {words.one}: keep both in one partition"
+    )
     advice = {
         "leak": f"{meaning['leak']}; repair the split",
-        "leak_pixels": f"{meaning['leak_pixels']}, for a scan under two names is one patient: give both the same "
-        "patient id (series.csv of a LUNA16 folder), or take one out",
+        "leak_pixels": f"{meaning['leak_pixels']}, for {same_patient}, or take one out",
         "leak_choice": "It has seen what it is judged on; choose on validation",
     }
-    for code, words in leaks_of(audit):
-        yield Finding("warning", code, f"{words[:1].upper()}{words[1:]}. {advice[code]}.")
+    for code, leak in leaks_of(audit):
+        yield Finding("warning", code, f"{leak[:1].upper()}{leak[1:]}. {advice[code]}.")
     if len(audit.equal_pixels) > len(audit.crossing):
         first = next(group for group in audit.equal_pixels if not group.crosses_in)
+        verb = "has" if len(audit.equal_pixels) - len(audit.crossing) == 1 else "have"
         yield Finding(
             "note",
             "equal_pixels",
-            f"{count(len(audit.equal_pixels) - len(audit.crossing), 'group')} of scans under several patient ids have "
-            f"the same pixels, in one partition here: {first.words}. They count twice, and another split would tear "
-            "them apart.",
+            f"{count(len(audit.equal_pixels) - len(audit.crossing), 'group')} of {words.pixels} under several patient "
+            f"ids {verb} the same pixels, in one partition here: {first.named(words)}. They count twice, and a split "
+            "by patient id alone would tear them apart.",
         )
     for choice in audit.choices:
         if choice.by_others:

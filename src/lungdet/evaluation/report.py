@@ -1,4 +1,4 @@
-"""A classification report on disk: report.json, curves.parquet and the self-contained report.html."""
+"""A classification report on disk: report.json, curves.parquet, the self-contained report.html, grids of mistakes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import pandas as pd
 from lungdet.evaluation import figures
 from lungdet.evaluation.folds_page import folds_figure, folds_table
 from lungdet.evaluation.gallery_page import gallery_cards
+from lungdet.evaluation.image_grids import GRIDS, image_grids
 from lungdet.evaluation.page import PARTITION_NAMES, Tile, estimate_tile, flat_lines, number_text, page_environment
 from lungdet.evaluation.page_figures import embedded_figure, history_figures
+from lungdet.evaluation.predictions import sigmoid
 from lungdet.evaluation.report_files import WrittenReport, write_report_files
 from lungdet.evaluation.results import Calibration, ClassificationReport
 from lungdet.evaluation.views import LUNG_WINDOW_HU
-from lungdet.evaluation.wording import DIAMETER_AUROC_BY_RULE
+from lungdet.evaluation.wording import DIAMETER_AUROC_BY_RULE, with_article
 
-_POINT_NAMES = {"half": "0.5", "max_f1": "Largest F1", "youden": "Youden's J", "recall_90": "Recall ≥ 0.9"}
 _CALIBRATION_ROWS = (
     ("ece", "ECE, 15 bins of equal width", 3),
     ("ece_equal_mass", "ECE, 15 bins of equal content", 3),
@@ -43,13 +44,20 @@ def write_report(report: ClassificationReport, folder: Path | str) -> WrittenRep
         report: from `evaluate_classification`.
         folder: made if missing; files of an earlier report are replaced.
     """
-    return write_report_files(folder, record=report.to_dict(), curves=report.curves, page=render_html(report))
+    grids = image_grids(report)
+    return write_report_files(
+        folder,
+        record=report.to_dict(),
+        curves=report.curves,
+        page=render_html(report),
+        pictures={name: grids.get(name) for name in GRIDS},
+    )
 
 
 def render_html(report: ClassificationReport) -> str:
     """The report as one HTML page that refers to nothing outside itself."""
     environment = page_environment()
-    environment.filters.update(lower_first=_lower, upper_first=_upper)
+    environment.filters.update(lower_first=_lower, upper_first=_upper, with_article=with_article, sigmoid=sigmoid)
     history = list(history_figures(report.history, _HISTORY))
     return environment.get_template("classification.html.j2").render(
         report=report,
@@ -70,13 +78,18 @@ def render_html(report: ClassificationReport) -> str:
         folds_table=None if report.folds is None else folds_table(report),
         history_figures=history,
         partition_names=PARTITION_NAMES,
-        point_names=_POINT_NAMES,
+        point_names=_point_names(report),
         size_points=[name for name, point in report.operating_points.items() if report.partition in point.on],
         calibration_rows=_CALIBRATION_ROWS,
         window=LUNG_WINDOW_HU,
         galleries=[gallery_cards(gallery) for gallery in report.galleries],
         provenance=list(flat_lines(report.provenance, none="unknown")),
     )
+
+
+def _point_names(report: ClassificationReport) -> dict[str, str]:
+    aims = {name: f"Recall ≥ {aim:g}" for name, aim in report.recalls.items()}
+    return {"half": "0.5", "max_f1": "Largest F1", "youden": "Youden's J"} | aims
 
 
 def _here(report: ClassificationReport) -> str:
@@ -90,11 +103,18 @@ def _answer(report: ClassificationReport) -> str:
     point = report.operating_points[report.headline]
     on = point.on[report.partition]
     counted, words = on.confusion, report.wording
-    how = "chosen on validation for a recall of 0.9" if report.headline == "recall_90" else "of probability 0.5"
+    aim = report.recalls.get(report.headline)
+    how = "of probability 0.5" if aim is None else f"chosen on validation for a recall of {aim:g}"
+    beside = (
+        f"and {counted.fp:,} of {counted.fp + counted.tn:,} {words.the_negatives} "
+        f"({100 * (1 - on.specificity.value):.0f} %)."
+        if words.are_images
+        else f"with {on.fp_per_series:.1f} false calls per CT series."
+    )
     return (
-        f"A {words.positive} outranks {words.another_negative} {100 * area.value:.1f} % of the time.{_beside(report)} "
-        f"At the threshold {how}, {counted.tp:,} of {counted.tp + counted.fn:,} {words.positive_rows} are called "
-        f"({100 * on.recall.value:.0f} %), with {on.fp_per_series:.1f} false calls per CT series."
+        f"{_upper(with_article(words.positive))} outranks {words.another_negative} {100 * area.value:.1f} % of the "
+        f"time.{_beside(report)} At the threshold {how}, {counted.tp:,} of {counted.tp + counted.fn:,} "
+        f"{words.positive_rows} are called ({100 * on.recall.value:.0f} %), {beside}"
     )
 
 
@@ -124,6 +144,8 @@ def _tiles(report: ClassificationReport) -> list[Tile]:
     tiles.append(estimate_tile("Sensitivity at that threshold", on.recall, 2))
     if len(tiles) == 4:
         return tiles
+    if report.wording.are_images:
+        return [*tiles, estimate_tile("Specificity at that threshold", on.specificity, 2)]
     note = f"{on.confusion.fp:,} in all, precision {number_text(on.precision.value, 2)}"
     return [*tiles, ("False calls per CT series", number_text(on.fp_per_series, 1), note)]
 
@@ -136,7 +158,7 @@ def _sections(report: ClassificationReport, *, trained: bool) -> list[tuple[str,
         ("ranking", "Ranking", True),
         ("size-matched", "More than size?", report.size_matched is not None),
         ("operating-points", "Thresholds", True),
-        ("size", "Nodule size", True),
+        ("size", "Nodule size", bool(report.by_size)),
         ("calibration", "Calibration", True),
         ("folds", "Folds", report.folds is not None),
         ("baselines", "Baselines", bool(report.baselines)),
@@ -151,10 +173,8 @@ def _ranking_figures(report: ClassificationReport) -> Iterator[dict[str, Any]]:
     curves = report.curves[report.curves["partition"] == report.partition]
     if curves.empty:
         return
-    here, words = _here(report), report.wording
-    marked = {
-        _POINT_NAMES[name]: point.on[report.partition] for name, point in report.operating_points.items() if point.on
-    }
+    here, words, names = _here(report), report.wording, _point_names(report)
+    marked = {names[name]: point.on[report.partition] for name, point in report.operating_points.items() if point.on}
     yield embedded_figure(
         "roc",
         figures.roc_figure(
@@ -175,10 +195,8 @@ def _ranking_figures(report: ClassificationReport) -> Iterator[dict[str, Any]]:
 
 
 def _score_figure(report: ClassificationReport) -> dict[str, Any]:
-    words = report.wording
-    thresholds = {
-        _POINT_NAMES[name]: point.threshold.logit for name, point in report.operating_points.items() if point.on
-    }
+    words, names = report.wording, _point_names(report)
+    thresholds = {names[name]: point.threshold.logit for name, point in report.operating_points.items() if point.on}
     return embedded_figure(
         "scores",
         figures.score_figure(report.histogram, thresholds, names=(words.negative_label, words.positive_label)),
@@ -186,12 +204,15 @@ def _score_figure(report: ClassificationReport) -> dict[str, Any]:
     )
 
 
-def _size_figure(report: ClassificationReport) -> dict[str, Any]:
+def _size_figure(report: ClassificationReport) -> dict[str, Any] | None:
+    if not report.by_size:
+        return None
+    quoted = _lower(_point_names(report)[report.headline])
     sizes = [{"name": row.name, "n": row.n, "estimate": row.sensitivity[report.headline]} for row in report.by_size]
     return embedded_figure(
         "size",
         figures.size_figure(sizes),
-        f"Sensitivity by diameter at the threshold “{_lower(_POINT_NAMES[report.headline])}”, with 95 % intervals.",
+        f"Sensitivity by diameter at the threshold “{quoted}”, with 95 % intervals.",
     )
 
 

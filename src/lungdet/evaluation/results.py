@@ -15,6 +15,8 @@ from lungdet.evaluation.audit_results import Audit
 from lungdet.evaluation.calibration import RunCalibration
 from lungdet.evaluation.estimates import Estimate, PointEstimates
 from lungdet.evaluation.gallery import Gallery
+from lungdet.evaluation.roc_points import RocPoint
+from lungdet.evaluation.size_results import SizeClass, SizeMatched
 from lungdet.evaluation.thresholds import Threshold
 from lungdet.evaluation.wording import Wording
 
@@ -87,7 +89,8 @@ class FoldResult:
     Attributes:
         auroc, average_precision: of the raw logits.
         brier: of the calibrated probabilities, of the raw ones where there is no calibration.
-        threshold_logit: chosen for a recall of 0.9 on this fold's validation rows; NaN when it could not be.
+        threshold_logit: chosen for the first of the recalls asked for on this fold's validation rows; NaN when it could
+            not be.
         sensitivity: at that threshold.
     """
 
@@ -124,57 +127,6 @@ class Folds:
 
 
 @dataclass(frozen=True)
-class SizeClass:
-    """Positives of one diameter class, against its negatives where those have diameters, else against all negatives.
-
-    Attributes:
-        name: "3-6 mm", ...
-        n: positives of the class.
-        auroc: these positives against the negatives of the class, or all of the partition.
-        sensitivity: threshold name -> share of these positives called.
-        n_negatives: negatives of the class; None where negatives have no diameters.
-        specificity: threshold name -> share of these negatives not called; empty where negatives have no diameters.
-    """
-
-    name: str
-    n: int
-    auroc: Estimate
-    sensitivity: dict[str, Estimate]
-    n_negatives: int | None
-    specificity: dict[str, Estimate]
-
-
-@dataclass(frozen=True)
-class SizeMatchedBaseline:
-    """A baseline on the same pairs; the difference is model minus baseline, paired by patient."""
-
-    name: str
-    auroc: Estimate
-    auroc_difference: Estimate
-
-
-@dataclass(frozen=True)
-class SizeMatched:
-    """Ranking within pairs of one positive and one negative of the same size.
-
-    Attributes:
-        tolerance: the larger diameter of a pair exceeds the smaller by at most this share.
-        n_pairs: how many pairs there are.
-        n_positives, n_negatives: rows that are in any pair.
-        auroc: share of the pairs in which the positive scores higher, ties counting half. In a resample a pair counts
-            as often as both its patients were drawn, multiplied.
-        baselines: the same for each baseline.
-    """
-
-    tolerance: float
-    n_pairs: int
-    n_positives: int
-    n_negatives: int
-    auroc: Estimate
-    baselines: tuple[SizeMatchedBaseline, ...]
-
-
-@dataclass(frozen=True)
 class Comparison:
     """A baseline on the same candidates; differences are model minus baseline, paired by patient."""
 
@@ -203,13 +155,15 @@ class ClassificationReport:
         wording: how the report calls what was scored; gives `classes` and `label_rule` of report.json.
         partition: the one whose numbers are reported: `test`, or `val` when there is no test row.
         n_resamples, seed: of the patient bootstrap.
+        recalls: name of each operating point that aims at a recall -> that recall; the first is the one to quote.
         headline: name of the operating point that the headline quotes.
         counts, ranking: by partition.
         calibration: by partition, of the raw probabilities.
         calibrated: by partition, after calibration; empty without one.
         calibrator: what made them; None where calibration is switched off.
         folds: side by side where there are several, else None.
-        operating_points: by name, in the order half, max_f1, youden, recall_90.
+        operating_points: by name, in the order half, max_f1, youden, recall_90, ...
+        roc_points: where the ROC curve of the reported partition itself reaches each recall, by the same names.
         size_matched: ranking within pairs of one size; None where negatives have no diameters.
         curves: columns partition, model, curve (`roc`: x = false-positive rate, y = sensitivity; `precision_recall`:
             x = recall, y = precision), x, y, logit (threshold).
@@ -224,11 +178,13 @@ class ClassificationReport:
     partition: str
     n_resamples: int
     seed: int
+    recalls: dict[str, float]
     headline: str
     counts: dict[str, Counts]
     audit: Audit
     ranking: dict[str, Ranking]
     operating_points: dict[str, OperatingPoint]
+    roc_points: dict[str, RocPoint]
     calibration: dict[str, Calibration]
     calibrated: dict[str, Calibration]
     calibrator: RunCalibration | None
@@ -242,6 +198,11 @@ class ClassificationReport:
     curves: pd.DataFrame = field(repr=False)
     histogram: pd.DataFrame = field(repr=False)
     history: pd.DataFrame | None = field(default=None, repr=False)
+
+    @property
+    def aim(self) -> str:
+        """Name of the operating point for the first of the recalls, whether it could be chosen or not."""
+        return next(iter(self.recalls))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: dicts, lists, strings, ints, floats rounded to 12 significant digits, None for NaN.
@@ -268,6 +229,7 @@ def to_plain(value: Any) -> Any:
         if isinstance(value, Threshold):
             record["probability"] = to_plain(value.probability)
         if isinstance(value, Audit):
+            del record["words"]
             record |= {"disjoint": value.disjoint, "verdict": value.verdict}
         return record
     if isinstance(value, Mapping):

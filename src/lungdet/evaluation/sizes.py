@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from lungdet.evaluation.estimates import Estimate, PatientDraws
-from lungdet.evaluation.results import OperatingPoint, SizeClass, SizeMatched, SizeMatchedBaseline
+from lungdet.evaluation.results import OperatingPoint
+from lungdet.evaluation.size_results import SizeClass, SizeMatched, SizeMatchedBaseline
 from lungdet.evaluation.wording import Wording
 from lungdet.metrics.ranking import auroc, under_patient_weights
 from lungdet.metrics.size_matched import SizeMatchedPairs

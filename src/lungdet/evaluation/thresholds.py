@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from lungdet.errors import ShapeError
+from lungdet.errors import ConfigError, ShapeError
 from lungdet.evaluation.predictions import sigmoid
 
-REQUIRED_RECALL = 0.9
+# What conf/evaluation asks for, for those who call from Python.
+RECALLS = (0.9, 0.97)
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A candidate is called a nodule when its logit is at least `logit`.
+    """A row is called positive when its logit is at least `logit`.
 
     Attributes:
-        name: `half`, `max_f1`, `youden` or `recall_90`.
+        name: `half`, `max_f1`, `youden`, or `recall_90` for a recall of 0.9.
         rule: how it was chosen, for people.
         logit: the threshold itself; NaN when it could not be chosen. Decisions compare logits, because an fp32
             probability near 0 or 1 ties where logits still differ.
@@ -50,22 +52,22 @@ class Confusion:
 
     @property
     def recall(self) -> float:
-        """Sensitivity: called nodules among nodules."""
+        """Sensitivity: called positives among positives."""
         return _ratio(self.tp, self.tp + self.fn)
 
     @property
     def precision(self) -> float:
-        """Nodules among the called; NaN when nothing is called."""
+        """Positives among the called; NaN when nothing is called."""
         return _ratio(self.tp, self.tp + self.fp)
 
     @property
     def specificity(self) -> float:
-        """Not called among those that are no nodules."""
+        """Not called among the negatives."""
         return _ratio(self.tn, self.tn + self.fp)
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of precision and recall: 2 TP / (2 TP + FP + FN); 0 when there are nodules but no hit."""
+        """Harmonic mean of precision and recall: 2 TP / (2 TP + FP + FN); 0 when there are positives but no hit."""
         return _ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
 
@@ -74,24 +76,48 @@ HALF = Threshold("half", "probability 0.5", 0.0, "fixed")
 _RULES = {
     "max_f1": "largest F1",
     "youden": "largest sensitivity + specificity - 1 (Youden's J)",
-    "recall_90": f"largest threshold with recall of at least {REQUIRED_RECALL}",
 }
 
 
-def choose_thresholds(label: npt.ArrayLike, logit: npt.ArrayLike, *, partition: str = "val") -> dict[str, Threshold]:
+def recall_names(recalls: Sequence[float]) -> dict[str, float]:
+    """Name -> recall of the operating points that aim at one.
+
+    Raises:
+        ConfigError: none, one twice, or one outside (0, 1].
+
+    Example:
+        >>> recall_names([0.9, 0.975])
+        {'recall_90': 0.9, 'recall_97.5': 0.975}
+    """
+    wrong = [recall for recall in recalls if not 0 < recall <= 1]
+    names = {f"recall_{100 * recall:g}": float(recall) for recall in recalls}
+    if wrong or not names or len(names) < len(recalls):
+        raise ConfigError(
+            [f"evaluation.recalls: {list(recalls)}: give some of (0, 1], each once; type evaluation.recalls=[0.9,0.97]"]
+        )
+    return names
+
+
+def choose_thresholds(
+    label: npt.ArrayLike, logit: npt.ArrayLike, *, partition: str = "val", recalls: Sequence[float] = RECALLS
+) -> dict[str, Threshold]:
     """Choose operating points on one partition, to be carried to another.
 
-    Every distinct logit is a possible threshold (a candidate is called when its logit is >= it). Of thresholds that
-    are equally good the highest is taken: it calls fewest.
+    Every distinct logit is a possible threshold (a row is called when its logit is >= it). Of thresholds that are
+    equally good the highest is taken: it calls fewest.
 
     Args:
         label: {0, 1} [N].
         logit: float [N], finite.
         partition: where the rows come from, for the record.
+        recalls: for each, the highest threshold that reaches it.
 
     Returns:
-        `half`, `max_f1`, `youden`, `recall_90`, in this order. Without positives the last three are NaN with the
-        reason; without negatives Youden's J is.
+        `half`, `max_f1`, `youden`, then `recall_90`, ... in the order given. Without positives all but the first are
+        NaN with the reason; without negatives Youden's J is.
+
+    Raises:
+        ConfigError: see `recall_names`.
 
     References:
         Youden WJ (1950) Index for rating diagnostic tests, Cancer 3:32-35,
@@ -101,7 +127,9 @@ def choose_thresholds(label: npt.ArrayLike, logit: npt.ArrayLike, *, partition: 
     n_positive = int(tp[-1]) if tp.size else 0
     n_negative = int(fp[-1]) if fp.size else 0
     chosen = {"half": HALF}
-    for name, rule in _RULES.items():
+    aims = recall_names(recalls)
+    rules = {name: f"largest threshold with recall of at least {aim:g}" for name, aim in aims.items()}
+    for name, rule in (_RULES | rules).items():
         reason = ""
         best = math.nan
         if not scores.size:
@@ -110,9 +138,9 @@ def choose_thresholds(label: npt.ArrayLike, logit: npt.ArrayLike, *, partition: 
             reason = f"no positives in {partition}"
         elif name == "youden" and n_negative == 0:
             reason = f"no negatives in {partition}"
-        elif name == "recall_90":
+        elif name in aims:
             # Counts, not ratios: 0.9 has no exact binary form, and 9 of 10 has to pass.
-            best = scores[np.argmax(tp >= REQUIRED_RECALL * n_positive - 1e-9)]
+            best = scores[np.argmax(tp >= aims[name] * n_positive - 1e-9)]
         elif name == "max_f1":
             best = scores[np.argmax(2 * tp / (tp + fp + n_positive))]
         else:

@@ -1,8 +1,14 @@
-"""How a report calls what was scored: candidates that are nodules or not, or nodules of two classes under a rule."""
+"""How a report calls what was scored: candidates that are nodules or not, nodules of two classes under a rule, or
+whole images.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from lungdet.evaluation.audit_results import CT_WORDS, AuditWords
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class Wording:
         one_item: what a row is, in full sentences.
         false_positives_title: of the gallery of negatives that score highest.
         rule: how labels came about where readers only gave ratings.
+        audit: what the leak audit calls the things that it compares.
+        are_images: whether each row is a whole image: it then lies in no scan, has no place and no size.
     """
 
     classes: tuple[str, str]
@@ -66,6 +74,8 @@ class Wording:
     one_item: str
     false_positives_title: str
     rule: LabelRule | None = None
+    audit: AuditWords = CT_WORDS
+    are_images: bool = False
 
 
 CANDIDATES = Wording(
@@ -119,3 +129,57 @@ def nodules(classes: tuple[str, str], label_rule: str) -> Wording:
         false_positives_title=f"Highest-scored {negative} nodules",
         rule=LabelRule(label_rule, _MEANINGS.get(label_rule, "")),
     )
+
+
+def images(classes: tuple[str, str], *, item: str, items: str) -> Wording:
+    """The words for whole images of two classes, e.g. ("normal", "pneumonia") chest X-rays.
+
+    Args:
+        classes: negative and positive, as nouns or adjectives before `item`.
+        item: one image.
+        items: several.
+
+    Example:
+        >>> images(("normal", "tumor"), item="patch", items="patches").positives
+        'tumor patches'
+    """
+    negative, positive = classes
+    return Wording(
+        classes=classes,
+        subject=f"{positive.capitalize()} or {negative}",
+        item=item,
+        items=items,
+        positive=f"{positive} {item}",
+        positives=f"{positive} {items}",
+        positive_rows=f"{positive} {items}",
+        negative=f"{negative} one",
+        another_negative=with_article(f"{negative} one"),
+        the_negatives=f"{negative} ones",
+        positive_label=positive,
+        negative_label=negative,
+        a_positive=positive,
+        are_positives=f"{positive} {items}",
+        found=f"called {positive}",
+        one_item=f"Each row is a whole {item}; its label, {negative} or {positive}, is the collection's.",
+        false_positives_title=f"Highest-scored {negative} {items}",
+        audit=AuditWords(one=item, several=items, pixels=items, column=items[:1].upper() + items[1:], are_images=True),
+        are_images=True,
+    )
+
+
+def wording_of(provenance: Mapping[str, Any]) -> Wording:
+    """The words of a run: of images where it says what they are called, of nodules where labels followed a rule.
+
+    Args:
+        provenance: content of provenance.json; empty for a run that left none.
+    """
+    if "item" in provenance:
+        negative, positive = provenance["classes"]
+        return images((negative, positive), item=provenance["item"], items=provenance["items"])
+    rule = provenance.get("label_rule")
+    return CANDIDATES if rule is None else nodules(tuple(provenance["classes"]), rule)
+
+
+def with_article(text: str) -> str:
+    """`a patch`, `an image`, `an X-ray`."""
+    return f"{'an' if text[:1].lower() in 'aeiou' or text.startswith('X-') else 'a'} {text}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +26,7 @@ def grad_cam(logit: ClassScore, images: Tensor, *, classes: Tensor, layer: nn.Mo
         logit: of the class asked for, of the network that `layer` belongs to (`scores.class_logit`).
         images: float32 [B, C, H, W] or [B, C, D, H, W], as the network takes them.
         classes: int64 [B], the true class of each.
-        layer: a module whose output is [B, channels, *space]; the last convolution as a rule (`named_layer`).
+        layer: a module whose output is [B, channels, *space]; as a rule `layers.last_convolution`.
         batch_size: images per forward pass.
 
     Returns:
@@ -122,19 +121,3 @@ def integrated_gradients(
             attributions.append(attribution.detach().float().sum(1))
             gaps.append(gap.detach().float())
     return IntegratedGradients(attribution=torch.cat(attributions), gap=torch.cat(gaps))
-
-
-def named_layer(network: nn.Module, name: str) -> nn.Module:
-    """The module of this exact name inside a network.
-
-    Raises:
-        ConfigError: there is none; the message has the near word or the names of the children.
-    """
-    modules = dict(network.named_modules())
-    if name in modules and name:
-        layer: nn.Module = modules[name]
-        return layer
-    near = difflib.get_close_matches(name, list(modules)[1:], n=1, cutoff=0.7)
-    children = ", ".join(child for child, _ in network.named_children())
-    hint = f"did you mean '{near[0]}'?" if near else f"it has {children} and what lies inside, as 'child.0.conv'"
-    raise ConfigError([f"layer: {type(network).__name__} has no module '{name}'; {hint}"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Literal, get_args
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -42,6 +44,26 @@ def drop_density(regions: Regions, drops: Drops) -> Tensor:
         ShapeError: another number of drops than parts.
     """
     return _summed(regions, _drop(regions, drops) / regions.pixels().cpu()).float()
+
+
+def region_sums(regions: Regions, values: Tensor) -> npt.NDArray[np.float64]:
+    """What a map adds up to inside each part: float64 [K].
+
+    Args:
+        regions: the K parts.
+        values: float [*shape].
+
+    Raises:
+        ShapeError: a map of another shape.
+    """
+    if tuple(values.shape) != regions.shape:
+        raise ShapeError(f"a map {tuple(values.shape)} cannot be added up over parts of an image {regions.shape}")
+    values = values.double().cpu()
+    sums = []
+    for first in range(0, len(regions), _MASKS_AT_ONCE):
+        masks = regions.masks(first, min(first + _MASKS_AT_ONCE, len(regions))).cpu()
+        sums.append((masks * values).flatten(1).sum(1))
+    return torch.cat(sums).numpy()
 
 
 def positive_share(density: Tensor, target: Tensor) -> float:

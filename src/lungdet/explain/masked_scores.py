@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lungdet.errors import ConfigError, ShapeError
 from lungdet.explain.scores import ClassScore
+from lungdet.pipeline.threads import map_in_threads
 
 
 class MaskSource(Protocol):
@@ -37,7 +38,9 @@ def masked_scores(
 ) -> list[Tensor]:
     """Score every image under each of its masks.
 
-    A batch takes masked versions of several images, so that only the last of all is smaller than `batch_size`.
+    A batch takes masked versions of several images, so that only the last of all is smaller than `batch_size`. On the
+    CPU as many batches are scored at once as PyTorch may use threads, each on one of them: the convolutions of a batch
+    that threads share wait for each other.
 
     Args:
         score: of the class asked for.
@@ -61,18 +64,28 @@ def masked_scores(
             f"got {[source.shape for source in sources][:4]}"
         )
     scores = [torch.empty(len(source), dtype=torch.float32) for source in sources]
-    with torch.no_grad():
-        for batch in _batches([len(source) for source in sources], batch_size):
-            counts = torch.tensor([last - first for _, first, last in batch])
-            ends = counts.cumsum(0).tolist()
-            masked = _empty_batch(images, ends[-1])
-            for (index, first, last), end in zip(batch, ends, strict=True):
-                masks = sources[index].masks(first, last).to(images.device)[:, None]
-                masked[end - (last - first) : end] = torch.where(masks, fill_images[index], images[index])
-            of_class = classes.cpu()[[index for index, _, _ in batch]].repeat_interleave(counts)
-            answers = score(masked, of_class.to(images.device)).float().cpu()
-            for (index, first, last), end in zip(batch, ends, strict=True):
-                scores[index][first:last] = answers[end - (last - first) : end]
+    batches = list(_batches([len(source) for source in sources], batch_size))
+
+    def masked(batch: list[tuple[int, int, int]]) -> tuple[Tensor, Tensor]:
+        counts = torch.tensor([last - first for _, first, last in batch])
+        ends = counts.cumsum(0).tolist()
+        changed = _empty_batch(images, ends[-1])
+        for (index, first, last), end in zip(batch, ends, strict=True):
+            masks = sources[index].masks(first, last).to(images.device)[:, None]
+            changed[end - (last - first) : end] = torch.where(masks, fill_images[index], images[index])
+        of_class = classes.cpu()[[index for index, _, _ in batch]].repeat_interleave(counts)
+        return changed, of_class.to(images.device)
+
+    def scored(changed: tuple[Tensor, Tensor]) -> Tensor:
+        with torch.no_grad():  # a setting of the thread
+            return score(*changed).float().cpu()
+
+    answers = map_in_threads(scored, map(masked, batches), device=images.device)
+    for batch, found in zip(batches, answers, strict=True):
+        start = 0
+        for index, first, last in batch:
+            scores[index][first:last] = found[start : start + last - first]
+            start += last - first
     return scores
 
 

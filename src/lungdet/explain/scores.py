@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -52,3 +53,49 @@ def class_probability(network: nn.Module, to_logit: ToLogit) -> ClassScore:
         return torch.sigmoid(logit(images, classes))
 
     return score
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """What is explained.
+
+    Args:
+        network: a binary classifier in evaluation mode.
+        to_logit: the convention of its outputs.
+        quick: a copy that gives the same answers sooner but has neither gradients nor layers (`accelerated`); None
+            for no copy.
+        single: the module of `network` that looks at an image once, where the network averages over several looks
+            (mirror images, quarter turns), each of which a layer shows lying otherwise. None where it is the network.
+    """
+
+    network: nn.Module
+    to_logit: ToLogit
+    quick: nn.Module | None = None
+    single: nn.Module | None = None
+
+    @property
+    def probability(self) -> ClassScore:
+        """Of the class asked for; without gradients."""
+        return class_probability(self.network if self.quick is None else self.quick, self.to_logit)
+
+    @property
+    def logit(self) -> ClassScore:
+        """Of the class asked for; for gradients."""
+        return class_logit(self.network, self.to_logit)
+
+    @property
+    def single_look(self) -> nn.Module:
+        """What a layer belongs to."""
+        return self.network if self.single is None else self.single
+
+    @property
+    def single_logit(self) -> ClassScore:
+        """As `logit`, of one look."""
+        return class_logit(self.single_look, self.to_logit)
+
+    def of_copy(self, network: nn.Module) -> Classifier:
+        """The same of a copy of the network, such as one with other weights."""
+        if self.single is None:
+            return Classifier(network, self.to_logit)
+        name = next(name for name, module in self.network.named_modules() if module is self.single)
+        return Classifier(network, self.to_logit, single=network.get_submodule(name))

@@ -1,31 +1,28 @@
-"""The card of an exported network: what it takes, what its answer means, where it comes from. JSON, parsed strictly."""
+"""The card of an exported network: what it takes, what its answer means, where it comes from."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
-from lungdet.errors import MissingFileError, RunError
+from lungdet.errors import RunError
 
 FORMAT_VERSION = 1
 """Raised whenever an older reader would misunderstand a card; cards of another version are refused."""
 
-Task = Literal["candidate_classification", "malignancy", "segmentation"]
+Task = Literal["candidate_classification", "malignancy", "segmentation", "image_classification"]
 Layout = Literal["volume", "slices"]
+Colours = Literal["grey", "RGB"]
 
 INTENDED_USE = "Research use only. Not a medical device; not for diagnosis or treatment."
 LICENCE = "The terms of the training data apply to the weights; the program that made this file is Apache-2.0."
 
 PROBABILITY_OUTPUT = "probability"
 """Name of the second output of a classifier's graph, behind `outputs`."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +71,7 @@ class InputSpec:
             "scale": self.scale in ("unit", "hu"),
             "border": self.border in ("pad", "shift"),
         }
-        wrong = [f"{name}={getattr(self, name)!r}" for name, right in checks.items() if not right]
-        if wrong:
-            raise RunError(f"the card's input is out of range: {', '.join(wrong)}; export the network again")
+        _refuse_wrong(self, checks)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -85,19 +80,70 @@ class InputSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageInputSpec:
+    """What a network for whole pictures takes: float32 [B, channels, H, W], grey values 0 to 255 divided by 255.
+
+    Attributes:
+        layout: `image`.
+        channels: 1 for grey, 3 for RGB.
+        colours: the same in words.
+        size_hw: height and width, pixels.
+        value_range: of what the network is given; normalisation is a part of the network.
+        preparation: what happens to a file's pixels before, as data: the `to_dict` of
+            `lungdet.store.image_preprocess.ImageSpec`, which `from_dict` takes.
+        steps: all that happens to a file before, in words, in order.
+        inside: what the network does itself, in words: nobody has to do it, and nobody must do it again.
+    """
+
+    layout: Literal["image"]
+    channels: int
+    colours: Colours
+    size_hw: tuple[int, int]
+    value_range: tuple[float, float]
+    preparation: dict[str, Any]
+    steps: tuple[str, ...]
+    inside: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        checks = {
+            "layout": self.layout == "image",
+            "channels": self.channels == {"grey": 1, "RGB": 3}.get(self.colours),
+            "size_hw": min(self.size_hw) >= 1 and list(self.preparation.get("size_hw", ())) == list(self.size_hw),
+            "value_range": self.value_range == (0, 1),
+        }
+        _refuse_wrong(self, checks)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Axes of the tensor after the channels."""
+        return self.size_hw
+
+    @property
+    def size_divisor(self) -> None:
+        """The size is fixed."""
+        return None
+
+
+def _refuse_wrong(spec: object, checks: Mapping[str, bool]) -> None:
+    wrong = [f"{name}={getattr(spec, name)!r}" for name, right in checks.items() if not right]
+    if wrong:
+        raise RunError(f"the card's input is out of range: {', '.join(wrong)}; export the network again")
+
+
+@dataclass(frozen=True, kw_only=True)
 class OutputSpec:
     """What the answer means.
 
     Attributes:
         channels: 2 for a softmax pair, 1 for one logit.
-        per: one answer a `crop`, or one a `voxel` (of the middle slice for `slices`).
+        per: one answer a `crop`, one an `image`, or one a `voxel` (of the middle slice for `slices`).
         class_names: the negative and the positive class.
         logit: how the logit of the positive class is computed from the outputs.
         probability: how a probability is computed from the logit.
     """
 
     channels: int
-    per: Literal["crop", "voxel"]
+    per: Literal["crop", "image", "voxel"]
     class_names: tuple[str, str]
     logit: str
     probability: str
@@ -141,7 +187,7 @@ class NetworkCard:
     name: str
     task: Task
     network: NetworkSpec
-    input: InputSpec
+    input: InputSpec | ImageInputSpec
     output: OutputSpec
     label_rule: str | None
     training: dict[str, Any]
@@ -159,6 +205,28 @@ class NetworkCard:
             raise RunError(f"the card's task is {self.task!r}; known are {', '.join(get_args(Task))}")
 
     @property
+    def ct_input(self) -> InputSpec:
+        """The input of a network for CT.
+
+        Raises:
+            RunError: it takes pictures.
+        """
+        if not isinstance(self.input, InputSpec):
+            raise RunError(f"{self.name} takes {self.input.colours} images, not CT; score them with lungdet predict")
+        return self.input
+
+    @property
+    def image_input(self) -> ImageInputSpec:
+        """The input of a network for pictures.
+
+        Raises:
+            RunError: it takes CT.
+        """
+        if not isinstance(self.input, ImageInputSpec):
+            raise RunError(f"{self.name} was trained for {self.task} on CT; it takes no image files")
+        return self.input
+
+    @property
     def graph_outputs(self) -> tuple[str, ...]:
         """Names of what the graph files give, in their order; .pt2 and .ts.pt give a tuple where there are two."""
         return ("outputs",) if self.second_output is None else ("outputs", PROBABILITY_OUTPUT)
@@ -166,89 +234,3 @@ class NetworkCard:
     def to_json(self) -> str:
         """Indented, in the order of the fields."""
         return json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False) + "\n"
-
-
-def read_card(path: Path) -> NetworkCard:
-    """Read a card.
-
-    Raises:
-        MissingFileError: no such file.
-        RunError: not JSON, another version, or a field that is missing, unknown or of another type.
-    """
-    if not path.is_file():
-        raise MissingFileError(f"no card at {path}: copy the .json file that was exported beside the network, too")
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RunError(f"{path} is not JSON ({error}): copy it again, or export the network again") from error
-    if not isinstance(record, dict) or not isinstance(record.get("format_version"), int):
-        raise RunError(f"{path} is not the card of an exported network: it has no format_version")
-    if record["format_version"] != FORMAT_VERSION:
-        raise RunError(
-            f"{path} has format_version {record['format_version']}, this lungdet reads {FORMAT_VERSION}: use the "
-            "lungdet that exported it, or export it again with this one"
-        )
-    try:
-        return _parse_card(record)
-    except _WrongFieldError as error:
-        raise RunError(f"{path}: {error}; export the network again") from error
-    except RunError as error:
-        raise RunError(f"{path}: {error}") from error
-
-
-class _WrongFieldError(ValueError):
-    pass
-
-
-def _parse_card(record: Mapping[str, Any]) -> NetworkCard:
-    files = record.get("files")
-    if not isinstance(files, dict):
-        raise _WrongFieldError("files: expects an object")
-    parsed = {
-        # Of cards from before there was any.
-        "calibration": None,
-        "second_output": None,
-        **record,
-        "network": _parse(NetworkSpec, record.get("network"), "network."),
-        "input": _parse(InputSpec, record.get("input"), "input."),
-        "output": _parse(OutputSpec, record.get("output"), "output."),
-        "files": {name: _parse(FileEntry, entry, f"files.{name}.") for name, entry in files.items()},
-    }
-    return _parse(NetworkCard, parsed, "")
-
-
-def _parse(kind: type[T], record: object, where: str) -> T:
-    """Build a dataclass from an object of JSON, lists becoming tuples; every field must be there and fit."""
-    if not isinstance(record, dict):
-        raise _WrongFieldError(f"{where.rstrip('.')}: expects an object")
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    if record.keys() != fields.keys():
-        missing, unknown = sorted(fields.keys() - record.keys()), sorted(record.keys() - fields.keys())
-        raise _WrongFieldError(f"{where or 'the card'}: missing {missing}, unknown {unknown}")
-    values = {}
-    for name, value in record.items():
-        values[name] = tuple(value) if isinstance(value, list) else value
-        if not _fits(values[name], str(fields[name].type)):
-            raise _WrongFieldError(f"{where}{name}={value!r}: expects {fields[name].type}")
-    return kind(**values)
-
-
-_SIMPLE = {"str": (str,), "int": (int,), "float": (int, float), "None": (type(None),)}
-
-
-def _fits(value: object, annotation: str) -> bool:
-    """Whether a value of JSON is what a field's annotation (as text) says."""
-    for option in annotation.split(" | "):
-        kinds = _SIMPLE.get(option)
-        if kinds is not None and isinstance(value, kinds) and not isinstance(value, bool):
-            return True
-        items = re.fullmatch(r"tuple\[(.*)\]", option)
-        if items is not None and isinstance(value, tuple):
-            expected = items.group(1).split(", ")
-            return len(value) == len(expected) and all(map(_fits, value, expected))
-        if option.startswith("dict[") and isinstance(value, dict):
-            return True
-        if option[0].isupper() and option not in _SIMPLE:
-            # Literals and parsed parts: their values are checked by the dataclass that holds them.
-            return isinstance(value, str) or dataclasses.is_dataclass(value)
-    return False

@@ -12,18 +12,20 @@ from torch import nn
 
 import lungdet
 from lungdet.errors import RunError
-from lungdet.exports.card import InputSpec, Layout, NetworkCard, OutputSpec, Task
-from lungdet.exports.rebuild import describe_network
+from lungdet.exports.card import ImageInputSpec, InputSpec, Layout, NetworkCard, NetworkSpec, OutputSpec, Task
+from lungdet.exports.image_input import VIEW_AVERAGE, image_input_of, predicting_network
 
 # The module of a task -> what it is called on a card, and the classes of its answers where the run names none.
 _TASKS: dict[str, tuple[Task, tuple[str, str]]] = {
     "candidate_classification": ("candidate_classification", ("non_nodule", "nodule")),
     "malignancy": ("malignancy", ("benign", "malignant")),
     "segmentation": ("segmentation", ("background", "nodule")),
+    "image_classification": ("image_classification", ("negative", "positive")),
 }
 _TRAINING_FACTS = (
     "seed", "split_hash", "split_rule", "fold", "store_fingerprint", "checkpoint", "checkpoint_chosen_by",
     "checkpoint_chosen_on", "epochs_trained", "git_commit", "git_changes_hash", "lungdet", "source", "clinical",
+    "item", "items", "split_notes",
 )  # fmt: skip
 _IMAGE_BRANCH_ALONE = (
     "the image branch alone: what the clinical features add to its logit is not in the files, and calibration and "
@@ -40,7 +42,8 @@ class RunRecord:
         name: of the run directory.
         config: config.yaml, resolved.
         checkpoint: which of its checkpoints is exported.
-        crop_zyx_vox: voxels of its samples.
+        crop_zyx_vox: voxels of its samples; None of pictures.
+        preparation: of pictures, what happens to a file before it is stored (`ImageInputSpec.preparation`); None of CT.
         provenance: provenance.json; empty where the run was interrupted before.
         report: report.json; empty likewise.
         calibration: what the card says of the calibration that was fitted to this checkpoint, or None.
@@ -51,7 +54,8 @@ class RunRecord:
     name: str
     config: Mapping[str, Any]
     checkpoint: str
-    crop_zyx_vox: tuple[int, int, int]
+    crop_zyx_vox: tuple[int, int, int] | None = None
+    preparation: Mapping[str, Any] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] | None = None
@@ -71,19 +75,19 @@ def card_of_run(run: RunRecord, net: nn.Module, *, name: str) -> NetworkCard:
     """
     try:
         model, data = run.config["model"], run.config["data"]
-        network = describe_network(model["net"])
+        network = predicting_network(model)
         task, class_names = task_of(model)
-        window, spacing = data["window"], data["store"]["spacing_mm"]
+        taken = input_of_run(run, net, network=network)
     except (KeyError, TypeError) as error:
         raise RunError(
-            f"{run.name}/config.yaml has no {error}: not the run of a CT network; see docs/export.md"
+            f"{run.name}/config.yaml has no {error}: not the run of a network that is exported; see docs/export.md"
         ) from error
     given_names = model.get("class_names") or run.provenance.get("classes")
     return NetworkCard(
         name=name,
         task=task,
         network=network,
-        input=input_of(net, run.crop_zyx_vox, window=window, spacing=spacing),
+        input=taken,
         output=output_of(net, task, class_names=tuple(given_names) if given_names else class_names),
         label_rule=label_rule_of(data.get("samples") or {}),
         training={
@@ -92,6 +96,8 @@ def card_of_run(run: RunRecord, net: nn.Module, *, name: str) -> NetworkCard:
             "seed": run.config.get("seed"),
             **{key: run.provenance[key] for key in _TRAINING_FACTS if key in run.provenance},
             **_fine_tuning(run.provenance),
+            **{key: value for key, value in (run.config.get("trainer") or {}).items() if key == "precision"},
+            **({} if model.get("weights") is None else {"started_from": _named(str(model["weights"]))}),
             "exported_checkpoint": run.checkpoint,
             **({} if run.image_branch is None else {"exported_part": _IMAGE_BRANCH_ALONE}),
         },
@@ -100,6 +106,27 @@ def card_of_run(run: RunRecord, net: nn.Module, *, name: str) -> NetworkCard:
         metrics=headline(_report_of_files(run)) if scored_checkpoint(run) == run.checkpoint else {},
         software={"lungdet": lungdet.__version__, "torch": str(torch.__version__)},
     )
+
+
+def input_of_run(run: RunRecord, net: nn.Module, *, network: NetworkSpec) -> InputSpec | ImageInputSpec:
+    """What the network takes.
+
+    Args:
+        run: with `preparation` for pictures, or `crop_zyx_vox` and the window and spacing of its configuration for CT.
+        net: the network.
+        network: how it is built, for the views.
+
+    Raises:
+        KeyError: a configuration without window or store.
+        RunError: see `input_of`.
+    """
+    if run.preparation is not None:
+        views = network.arguments if network.target == VIEW_AVERAGE else {}
+        return image_input_of(net, run.preparation, views=views.get("views"), center_crop=views.get("center_crop"))
+    data = run.config["data"]
+    if run.crop_zyx_vox is None:
+        raise RunError(f"{run.name}: neither the crop of CT nor the preparation of pictures is known")
+    return input_of(net, run.crop_zyx_vox, window=data["window"], spacing=data["store"]["spacing_mm"])
 
 
 def label_rule_of(samples: Mapping[str, Any]) -> str | None:
@@ -125,10 +152,20 @@ def task_of(model: Mapping[str, Any]) -> tuple[Task, tuple[str, str]]:
     Raises:
         RunError: another task.
     """
-    module = str(model["_target_"]).rpartition(".")[0].rpartition(".")[2]
+    module = module_of_task(model)
     if module not in _TASKS:
         raise RunError(f"model._target_={model['_target_']}: networks of {', '.join(_TASKS)} can be exported")
     return _TASKS[module]
+
+
+def module_of_task(model: Mapping[str, Any]) -> str:
+    """Last part of the module of a `model` node's task; empty where the node names none.
+
+    Example:
+        >>> module_of_task({"_target_": "lungdet.tasks.malignancy.Malignancy"})
+        'malignancy'
+    """
+    return str(model.get("_target_", "")).rpartition(".")[0].rpartition(".")[2]
 
 
 def input_of(
@@ -170,7 +207,7 @@ def output_of(net: nn.Module, task: Task, *, class_names: tuple[str, ...]) -> Ou
     negative, positive = class_names
     return OutputSpec(
         channels=channels,
-        per="voxel" if task == "segmentation" else "crop",
+        per={"segmentation": "voxel", "image_classification": "image"}.get(task, "crop"),  # type: ignore[arg-type]
         class_names=(negative, positive),
         logit="outputs[:, 0]" if channels == 1 else "outputs[:, 1] - outputs[:, 0]",
         probability=f"sigmoid(logit) is the probability of '{positive}'",
@@ -191,7 +228,12 @@ def _fine_tuning(provenance: Mapping[str, Any]) -> dict[str, Any]:
     start = provenance.get("initial_weights")
     if start is None:
         return {}
-    return {"initial_weights": "/".join(PurePath(start).parts[-3:]), "frozen": list(provenance.get("frozen", ()))}
+    return {"initial_weights": _named(start), "frozen": list(provenance.get("frozen", ()))}
+
+
+def _named(weights: str) -> str:
+    """A file's last three parts; `imagenet` and the like as they are."""
+    return "/".join(PurePath(weights).parts[-3:])
 
 
 def _report_of_files(run: RunRecord) -> Mapping[str, Any]:

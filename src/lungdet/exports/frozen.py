@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from lungdet.errors import RunError, ShapeError
-from lungdet.exports.card import InputSpec, NetworkCard
+from lungdet.exports.card import ImageInputSpec, InputSpec, NetworkCard
+
+_ROUNDING = 1e-3
 
 
 class FrozenNetwork(nn.Module):
@@ -53,9 +55,11 @@ class FrozenNetwork(nn.Module):
 
         Raises:
             ShapeError: an input that is not what the card says; the message names the axis.
-            RunError: more or fewer tensors than the card says.
+            RunError: a picture with other values than 0 to 1; more or fewer tensors than the card says.
         """
         self.check_input(x.shape[1], x.shape[2:])
+        if isinstance(self.input_spec, ImageInputSpec):
+            check_values(x)
         with torch.autocast(x.device.type, enabled=False):
             given = self.graph(x.float())
         answers = (given,) if isinstance(given, Tensor) else tuple(given)
@@ -80,13 +84,32 @@ class FrozenNetwork(nn.Module):
         return self
 
 
-def check_shape(spec: InputSpec, channels: int, shape: Sequence[int]) -> None:
+def check_values(image: Tensor) -> None:
+    """Refuse a picture that was not divided by 255, or was normalised: the answer would look like any other.
+
+    Raises:
+        RunError: values outside of [0, 1], beyond rounding.
+    """
+    low, high = (float(value) for value in image.aminmax()) if image.numel() else (0.0, 1.0)
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+        raise RunError(
+            f"the picture has values from {low:.4g} to {high:.4g}, the network takes 0 to 1 and normalises by itself: "
+            "divide grey values of 0 to 255 by 255, and do nothing else"
+        )
+
+
+def check_shape(spec: InputSpec | ImageInputSpec, channels: int, shape: Sequence[int]) -> None:
     """Refuse a shape that an exported graph does not take.
 
     Raises:
         ShapeError: the message names the axis.
     """
     axes = "zyx" if spec.layout == "volume" else "yx"
+    wanted = (
+        "prepare it as the card's input.steps say"
+        if spec.layout == "image"
+        else "set the crop to the card's crop_zyx_vox"
+    )
     if channels != spec.channels or len(shape) != len(axes):
         raise ShapeError(
             f"the exported network takes {spec.channels} channel(s) and axes {tuple(axes)}, the data has {channels} "
@@ -95,8 +118,8 @@ def check_shape(spec: InputSpec, channels: int, shape: Sequence[int]) -> None:
     for axis, size, exported in zip(axes, shape, spec.shape, strict=True):
         if spec.size_divisor is None and size != exported:
             raise ShapeError(
-                f"the exported network takes exactly {spec.shape}, {tuple(shape)} has {size} along {axis}: set the "
-                "crop to the card's crop_zyx_vox, or use the safetensors file, which is not bound to a size"
+                f"the exported network takes exactly {spec.shape}, {tuple(shape)} has {size} along {axis}: "
+                f"{wanted}, or use the safetensors file, which is not bound to a size"
             )
         if spec.size_divisor is not None and (size % spec.size_divisor or size < 2 * spec.size_divisor):
             raise ShapeError(
@@ -105,7 +128,7 @@ def check_shape(spec: InputSpec, channels: int, shape: Sequence[int]) -> None:
             )
 
 
-def dynamic_shapes(spec: InputSpec) -> dict[int, Any]:
+def dynamic_shapes(spec: InputSpec | ImageInputSpec) -> dict[int, Any]:
     """The axes of an input that stay open in `torch.export`: the batch, and height and width where they are."""
     axes: dict[int, Any] = {0: torch.export.Dim("batch")}
     if spec.size_divisor is not None and spec.layout == "slices":

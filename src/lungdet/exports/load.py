@@ -11,7 +11,8 @@ from torch import nn
 
 from lungdet.errors import MissingFileError, RunError
 from lungdet.exports import onnx_file, safetensors_file, torch_program, torchscript
-from lungdet.exports.card import NetworkCard, read_card
+from lungdet.exports.card import NetworkCard
+from lungdet.exports.card_file import read_card
 
 Load = Callable[[bytes, NetworkCard, Path], nn.Module]
 

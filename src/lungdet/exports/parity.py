@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lungdet.errors import RunError
 from lungdet.exports.calibrated import KnotInterpolation, positive_logit
-from lungdet.exports.card import InputSpec
+from lungdet.exports.card import ImageInputSpec, InputSpec
 from lungdet.exports.frozen import FrozenNetwork
 
 TOLERANCE = 1e-4
@@ -35,6 +35,12 @@ float32 rounds slope * logit before the intercept is added, so the difference gr
 of the usual size, and 3e-6 for an intercept of 300.
 """
 
+LOGIT_TOLERANCE = 1e-4
+"""Largest difference to the run's logits as a share of the largest: other batches and memory formats, float32."""
+
+HALF_PRECISION_TOLERANCE = 0.1
+"""The same of runs that computed in bfloat16, which has three digits in every layer."""
+
 Probability = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 """Logits [N] -> probabilities [N], in float64: what the second output is compared with."""
 
@@ -46,7 +52,12 @@ log = logging.getLogger(__name__)
 
 
 def check_parity(
-    net: nn.Module, loaded: nn.Module, spec: InputSpec, *, name: str, probability: Probability | None = None
+    net: nn.Module,
+    loaded: nn.Module,
+    spec: InputSpec | ImageInputSpec,
+    *,
+    name: str,
+    probability: Probability | None = None,
 ) -> dict[str, Any]:
     """Compare a loaded file with the network it was exported from, and log the result.
 
@@ -105,6 +116,38 @@ def check_parity(
     return record
 
 
+def difference_to_logits(
+    net: nn.Module, image: Tensor, logit: npt.NDArray[np.float32], *, precision: str
+) -> dict[str, Any]:
+    """Compare a network with the logits that its run has written.
+
+    Args:
+        net: in evaluation mode, on the CPU, in float32.
+        image: float32 [N, C, ...].
+        logit: float32 [N] of the run.
+        precision: that the run computed in, as Lightning calls it; half precision explains larger differences.
+
+    Returns:
+        Ready for JSON: rows, largest absolute difference, tolerance, precision of the run.
+
+    Raises:
+        RunError: a larger difference.
+    """
+    with torch.inference_mode():
+        given = positive_logit(net(image).float()).double().numpy()
+    difference = float(np.abs(given - logit).max(initial=0.0))
+    share = LOGIT_TOLERANCE if precision.startswith("32") else HALF_PRECISION_TOLERANCE
+    allowed = share * max(1.0, float(np.abs(logit).max(initial=0.0)))
+    if not difference <= allowed:
+        raise RunError(
+            f"the network differs from the run's own predictions by {difference:.3g} (allowed {allowed:.3g}, computed "
+            f"in {precision}), so nothing was kept: were the images, the store or the checkpoint changed since? Score "
+            "the run again: lungdet predict run=..."
+        )
+    log.info("%d rows of the run scored again: %.2g apart (computed in %s)", len(logit), difference, precision)
+    return {"n_rows": len(logit), "max_abs_difference": difference, "tolerance": allowed, "precision": precision}
+
+
 def check_probability(module: nn.Module, probability: Probability) -> float:
     """Compare what the graphs will compute in float32 with float64, over all logits that a network may give.
 
@@ -150,22 +193,39 @@ def _require_close(difference: float, *, name: str) -> None:
         )
 
 
-def parity_images(spec: InputSpec) -> Iterator[Tensor]:
-    """Inputs of several batch sizes: uniform in the window, and like a piece of lung; slices also of another size."""
+def parity_images(spec: InputSpec | ImageInputSpec) -> Iterator[Tensor]:
+    """Inputs of several batch sizes: noise, and what looks like lung or like a picture; slices also of another size."""
     for seed, batch_size in enumerate(_BATCH_SIZES):
         yield random_image(spec, batch_size=batch_size, seed=seed)
+        if isinstance(spec, ImageInputSpec):
+            yield picture_like_image(spec, batch_size=batch_size, seed=seed)
+            continue
         yield ct_like_image(spec, batch_size=batch_size, seed=seed)
-    if spec.layout == "slices" and spec.size_divisor is not None:
+    if isinstance(spec, InputSpec) and spec.layout == "slices" and spec.size_divisor is not None:
         other = tuple(size + (axis + 1) * spec.size_divisor for axis, size in enumerate(spec.shape))
         yield ct_like_image(spec, batch_size=1, seed=len(_BATCH_SIZES), shape=other)
 
 
-def random_image(spec: InputSpec, *, batch_size: int, seed: int) -> Tensor:
-    """Float32 [batch_size, C, ...], uniform over what the window leaves."""
+def random_image(spec: InputSpec | ImageInputSpec, *, batch_size: int, seed: int) -> Tensor:
+    """Float32 [batch_size, C, ...], uniform over what the window leaves, or over [0, 1]."""
     generator = torch.Generator().manual_seed(seed)
+    uniform = torch.rand((batch_size, spec.channels, *spec.shape), generator=generator)
+    if isinstance(spec, ImageInputSpec):
+        return uniform
     low, high = spec.window_hu
-    hu = torch.rand((batch_size, spec.channels, *spec.shape), generator=generator) * (high - low) + low
-    return windowed(hu, spec)
+    return windowed(uniform * (high - low) + low, spec)
+
+
+def picture_like_image(spec: ImageInputSpec, *, batch_size: int, seed: int) -> Tensor:
+    """Large bright and dark shapes under some noise, in steps of 1/255: float32 [batch_size, C, H, W].
+
+    Shapes are of another kind than noise to a network: every channel of its first layers answers to one of the two.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand((batch_size, spec.channels, 5, 5), generator=generator)
+    shapes = F.interpolate(coarse, spec.shape, mode="bilinear", align_corners=True)
+    noisy = shapes + 0.05 * torch.randn(shapes.shape, generator=generator)
+    return (noisy.clamp(0.0, 1.0) * 255).round() / 255
 
 
 def ct_like_image(spec: InputSpec, *, batch_size: int, seed: int, shape: tuple[int, ...] | None = None) -> Tensor:

@@ -93,7 +93,7 @@ def _write_all(
 ) -> list[Path]:
     files = {}
     program: nn.Module = net
-    if any(FORMATS[name].holds_graph for name in formats) and card.output.per == "crop":
+    if any(FORMATS[name].holds_graph for name in formats) and card.output.per != "voxel":
         probability = _reference(card, probability)
         program, card = _with_probability(net, card, probability)
     for name in formats:

@@ -41,10 +41,11 @@ class ShippedSplit:
         for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
             both = self.shared[(self.shared[first] > 0) & (self.shared[second] > 0)]
             if len(both):
+                numbers = "1 patient number" if len(both) == 1 else f"{len(both)} patient numbers"
                 said.append(
-                    f"{len(both)} patient numbers of the shipped {second} part ({both[second].sum()} images) occur in "
-                    f"{first} too ({both[first].sum()} images), {int(both['same_agent'].sum())} of them with the same "
-                    "agent: numbers on it may be too good."
+                    f"Found in the shipped {second} part ({both[second].sum()} images) and in {first} too "
+                    f"({both[first].sum()} images): {numbers}, {int(both['same_agent'].sum())} of them with the same "
+                    "agent. Results on it may be too good."
                 )
         return said
 

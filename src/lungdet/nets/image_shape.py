@@ -22,7 +22,8 @@ def check_image(net: str, channels: int, *, shape: Sequence[int], in_channels: i
     """
     if channels != in_channels:
         raise ShapeError(
-            f"{net} was built for {in_channels} input channel(s), the data has {channels}: set in_channels={channels}"
+            f"{net} was built for {in_channels} input channel(s), the data has {channels}: type "
+            f"model.net.in_channels={channels}"
         )
     if len(shape) != 2:
         raise ShapeError(f"{net} takes images with axes (y, x), the data has shape {tuple(shape)}")

@@ -40,12 +40,15 @@ class ViewAverage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Float [B, C, H, W] -> float32 [B, n], the mean over the views."""
+        return torch.stack([self.net(seen) for seen in self.views_of(x)]).mean(dim=0)
+
+    def views_of(self, x: Tensor) -> list[Tensor]:
+        """Float [B, C, H, W] -> what the network is asked about, each [B, C, h, w] or [B, C, w, h]."""
         full_h, full_w = int(x.shape[2]), int(x.shape[3])  # tensors, while TorchScript traces
         height, width = (max(1, round(self.center_crop * size)) for size in (full_h, full_w))
         top, left = (full_h - height) // 2, (full_w - width) // 2
         x = x[:, :, top : top + height, left : left + width]
-        answers = [self.net(view(x, turns, mirrored=mirrored)) for turns, mirrored in VIEWS[self.views]]
-        return torch.stack(answers).mean(dim=0)
+        return [view(x, turns, mirrored=mirrored) for turns, mirrored in VIEWS[self.views]]
 
 
 def view(x: Tensor, turns: int, *, mirrored: bool) -> Tensor:

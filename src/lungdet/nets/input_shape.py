@@ -24,7 +24,8 @@ def check_volume(
     """
     if channels != in_channels:
         raise ShapeError(
-            f"{net} was built for {in_channels} input channel(s), the data has {channels}: set in_channels={channels}"
+            f"{net} was built for {in_channels} input channel(s), the data has {channels}: type "
+            f"model.net.in_channels={channels}"
         )
     if len(shape) != len(minimum_zyx):
         raise ShapeError(f"{net} takes volumes with axes (z, y, x), the data has shape {tuple(shape)}")

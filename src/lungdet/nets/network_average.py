@@ -28,7 +28,8 @@ class NetworkAverage(nn.Module):
         if not members:
             raise ShapeError("NetworkAverage: needs at least one member")
         for name in ("in_channels", "n_classes"):
-            values = [getattr(member, name, None) for member in members]
+            # An average over views does not say it itself.
+            values = [getattr(member, name, getattr(getattr(member, "net", None), name, None)) for member in members]
             if len(set(values)) > 1:
                 raise ShapeError(f"NetworkAverage: members must agree in {name}, got {', '.join(map(str, values))}")
             if values[0] is not None:

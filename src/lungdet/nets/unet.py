@@ -63,7 +63,7 @@ class SliceUNet(nn.Module):
         if channels != self.in_channels:
             raise ShapeError(
                 f"SliceUNet was built for {self.in_channels} slices, the data has {channels}: "
-                f"set in_channels={channels}"
+                f"type model.net.in_channels={channels}"
             )
         if len(shape) != 2:
             raise ShapeError(f"SliceUNet takes slices with axes (y, x), the data has shape {tuple(shape)}")

@@ -15,6 +15,8 @@ from lungdet.metrics.classification import BinaryRanking, LossAndAccuracy
 from lungdet.tasks.epoch_task import EpochTask
 from lungdet.tasks.optimisation import OptimizerFactory, SchedulerSpec
 
+_MODEL_OF_LAYOUT = {"volume": "luna_cls", "image": "transfer2d"}
+
 
 class CandidateClassification(EpochTask):
     """Binary classification of crops around candidates.
@@ -81,7 +83,9 @@ class CandidateClassification(EpochTask):
         problems = []
         if spec.target != "class":
             problems.append(f"the model classifies, the data has targets '{spec.target}'; choose another model")
-        if self.fixed_class_names and tuple(spec.classes) != self.class_names:
+        # Other classes are no news where even the number of axes differs.
+        is_alike = spec.layout == self.layout
+        if is_alike and self.fixed_class_names and tuple(spec.classes) != self.class_names:
             problems.append(f"the data has classes {list(spec.classes)}, the model {list(self.class_names)}")
         if spec.has_features and not self.takes_features:
             problems.append(
@@ -92,8 +96,11 @@ class CandidateClassification(EpochTask):
             problems.append(
                 "the model fuses clinical features, the data gives none; type data/clinical=table, or model=malignancy"
             )
-        if spec.layout != self.layout:
-            return [*problems, f"the model takes {self.layout}s, the data gives samples of layout '{spec.layout}'"]
+        if not is_alike:
+            problem = f"the model takes {self.layout}s, the data gives samples of layout '{spec.layout}'"
+            if spec.target == "class":
+                problem += f"; type a model of {spec.layout}s, such as model={_MODEL_OF_LAYOUT[spec.layout]}"
+            return [*problems, problem]
         try:
             check_input = getattr(self.net, "check_input", None)
             if check_input is not None:

@@ -57,7 +57,7 @@ def merge_folds(runs: Sequence[RunDirectory], together: RunDirectory) -> None:
 
 def _merge_baselines(runs: Sequence[RunDirectory], together: RunDirectory) -> None:
     """The tables of every baseline that all folds have."""
-    for name in ("baseline", "image_branch", "clinical_baseline"):
+    for name in ("baseline", "image_branch", "clinical_baseline", "frozen_features"):
         paths = [getattr(run, name) for run in runs]
         if all(path.is_file() for path in paths):
             merged = pd.concat([read_predictions(path) for path in paths], ignore_index=True)

@@ -21,6 +21,7 @@ class RunDirectory:
     manifest.csv         every image with its file, label, patient and partition (images)
     provenance.json      code, packages, hardware, seed, split hash, store fingerprint
     history.csv          one row an epoch: every logged metric, samples seen, wall time
+    ensemble.json        the runs whose logits are averaged (ensembles, which have no checkpoints of their own)
     checkpoints/         best.ckpt (by the monitored metric), last.ckpt
     predictions.parquet  one row a candidate of the validation and test partitions
     baseline.parquet     the same rows, scored by the baseline (classifiers)
@@ -44,6 +45,7 @@ class RunDirectory:
         self.manifest = path / "manifest.csv"
         self.provenance = path / "provenance.json"
         self.history = path / "history.csv"
+        self.members = path / "ensemble.json"
         self.checkpoints = path / "checkpoints"
         self.predictions = path / "predictions.parquet"
         self.baseline = path / "baseline.parquet"

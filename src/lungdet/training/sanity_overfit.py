@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch.utils.data import DataLoader
 
-from lungdet.data.ct import CtDataModule
+from lungdet.data.collection_data import CollectionData
 from lungdet.evaluation.estimates import Estimate
 from lungdet.evaluation.sanity_checks import SanityCheck, SanityNumber, not_judged
 from lungdet.metrics.ranking import auroc
@@ -38,7 +38,7 @@ class OneBatch(pl.LightningDataModule):
         origin: where it comes from.
     """
 
-    def __init__(self, batch: Any, *, steps: int, origin: CtDataModule) -> None:
+    def __init__(self, batch: Any, *, steps: int, origin: CollectionData) -> None:
         super().__init__()
         self.batch, self.steps, self.origin = batch, steps, origin
 
@@ -91,7 +91,7 @@ class StopWhenLearned(Callback):
 
 
 def check_overfit_one_batch(
-    datamodule: CtDataModule,
+    datamodule: CollectionData,
     task: pl.LightningModule,
     make_trainer: MakeTrainer,
     *,
@@ -127,7 +127,7 @@ def check_overfit_one_batch(
     return _judged(watcher, n_rows=len(batch["index"]), steps=steps, is_mask=is_mask)
 
 
-def batch_to_learn(datamodule: CtDataModule) -> Any:
+def batch_to_learn(datamodule: CollectionData) -> Any:
     """The first finished training batch that holds both classes, or a nodule in its masks; None if there is none."""
     for raw in islice(_batches(datamodule), _MOST_BATCHES):
         batch = datamodule.on_after_batch_transfer(datamodule.on_before_batch_transfer(raw, 0), 0)
@@ -165,7 +165,7 @@ class _Repeated(torch.utils.data.Dataset[Any]):
         return self.batch
 
 
-def _batches(datamodule: CtDataModule) -> Iterator[Any]:
+def _batches(datamodule: CollectionData) -> Iterator[Any]:
     epoch = 0
     while True:
         loader = datamodule.train_dataloader()

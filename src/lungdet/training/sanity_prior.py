@@ -15,7 +15,7 @@ from lungdet.metrics.calibrators import fit_calibrator
 from lungdet.metrics.ranking import auroc, average_precision, under_patient_weights
 
 NAME = "class_prior"
-QUESTION = "Does the run know more than how frequent nodules are?"
+QUESTION = "Does the run know more than how frequent the classes are?"
 
 # Probabilities of exactly 0 or 1 (isotonic, fp32) would cost an infinite logarithm for one wrong row.
 _SURE = 1e-7

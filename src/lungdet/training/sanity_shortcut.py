@@ -1,4 +1,4 @@
-"""`lungdet sanity what=shortcut`: can labels be told without looking at the middle of the crop?"""
+"""`lungdet sanity what=shortcut`: can labels be told without looking at the middle of a crop or image?"""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lungdet.data.ct import CtDataModule
+from lungdet.data.collection_data import CollectionData
+from lungdet.data.images import ImageDataModule
 from lungdet.evaluation.curves import why_no_area
 from lungdet.evaluation.estimates import Estimate, PatientDraws
 from lungdet.evaluation.sanity_checks import (
@@ -35,9 +36,10 @@ from lungdet.evaluation.sanity_checks import (
 from lungdet.metrics.ranking import auroc
 from lungdet.training.baseline import MAX_TRAIN_NEGATIVES
 from lungdet.training.sanity_features import border_features, metadata_features
+from lungdet.training.sanity_image_features import file_features, image_border_features, size_and_frame_features
 
 NAME = "shortcut"
-QUESTION = "Can labels be told without looking at the middle of the crop?"
+QUESTION = "Can labels be told without looking at the middle?"
 
 _NAMED_FEATURES = 5
 # Beyond this, a shortcut deserves a caution even where the model is far better.
@@ -46,8 +48,14 @@ _HIGH_AUROC = 0.7
 log = logging.getLogger(__name__)
 
 IntVector = npt.NDArray[np.intp]
-Features = Callable[[CtDataModule, IntVector], pd.DataFrame]
-PROBES: Mapping[str, Features] = {"border voxels": border_features, "metadata": metadata_features}
+# Of a DataModule and rows of its records; which kind of data it takes is settled by `probes_of`.
+Features = Callable[[Any, IntVector], pd.DataFrame]
+CT_PROBES: Mapping[str, Features] = {"border voxels": border_features, "metadata": metadata_features}
+IMAGE_PROBES: Mapping[str, Features] = {
+    "border pixels": image_border_features,
+    "size and frame": size_and_frame_features,
+    "file properties": file_features,
+}
 
 
 @dataclass(frozen=True)
@@ -67,8 +75,13 @@ class Probe:
     features: Mapping[str, tuple[float, float]]
 
 
+def probes_of(datamodule: CollectionData) -> Mapping[str, Features]:
+    """What is known without the middle, by the kind of data: name -> features."""
+    return IMAGE_PROBES if isinstance(datamodule, ImageDataModule) else CT_PROBES
+
+
 def check_shortcut(
-    datamodule: CtDataModule, run_test: pd.DataFrame | None, *, no_run_because: str, n_resamples: int, seed: int
+    datamodule: CollectionData, run_test: pd.DataFrame | None, *, no_run_because: str, n_resamples: int, seed: int
 ) -> SanityCheck:
     """Fit logistic regression and gradient boosting to the training rows; compare their test AUROC with the run's.
 
@@ -89,7 +102,9 @@ def check_shortcut(
         return not_judged(NAME, QUESTION, f"The training or test partition has {reason}.")
     draws = patient_draws(test, n_resamples=n_resamples, seed=seed)
     run = _run_on(test, run_test, draws, no_run_because=no_run_because)
-    probes = [probe(name, features, datamodule, draws=draws, seed=seed) for name, features in PROBES.items()]
+    probes = [
+        probe(name, features, datamodule, draws=draws, seed=seed) for name, features in probes_of(datamodule).items()
+    ]
     answers = [_judge(one, run) for one in probes]
     numbers = [
         SanityNumber(f"AUROC from {one.name}, {model}", estimate, "the better one" if model == one.chosen else "")
@@ -108,7 +123,7 @@ def check_shortcut(
     )
 
 
-def probe(name: str, features: Features, datamodule: CtDataModule, *, draws: PatientDraws, seed: int) -> Probe:
+def probe(name: str, features: Features, datamodule: CollectionData, *, draws: PatientDraws, seed: int) -> Probe:
     """Fit both models to these features of the training rows, and score the test rows.
 
     Args:

@@ -59,7 +59,7 @@ def test_the_shipped_split_has_the_faults_of_the_real_one(images: pd.DataFrame) 
     shipped = shipped_split(images)
     shared = shipped.shared
     assert (((shared["train"] > 0) & (shared["test"] > 0)).sum()) >= 2
-    assert any("occur in train too" in remark for remark in shipped.remarks)
+    assert any("and in train too" in remark for remark in shipped.remarks)
 
 
 def test_two_patients_have_one_pixel_identical_image(images: pd.DataFrame, pixels: list[npt.NDArray[np.uint8]]) -> None:

@@ -170,7 +170,7 @@ def test_without_a_table_nothing_changes(make_datamodule: Factory) -> None:
     datamodule.setup()
     assert not datamodule.spec.has_features
     assert datamodule.clinical_features is None
-    assert datamodule.clinical_summary is None
+    assert datamodule.description == {}
     batch = next(iter(datamodule.val_dataloader()))
     assert "features" not in datamodule.on_after_batch_transfer(datamodule.on_before_batch_transfer(batch, 0), 0)
 

@@ -123,7 +123,7 @@ def test_the_recipe_on_chest_xrays_leaves_an_honest_report(xray: Path) -> None:
     assert audit["scans_hashed"] == 80
     assert audit["shared_patients"] == {}
     assert audit["equal_pixels"] == [], "the pair of identical images lies on one side"
-    assert f"1 chest X-rays go with another patient than their name says: {NOTE_OF_DUPLICATES}" in split["notes"]
+    assert f"1 chest X-ray goes with another patient than the name says: {NOTE_OF_DUPLICATES}" in split["notes"]
     report = json.loads((xray / "report.json").read_text())
     assert report["classes"] == ["normal", "pneumonia"]
     assert report["audit"]["disjoint"]
@@ -134,6 +134,7 @@ def test_the_recipe_on_chest_xrays_leaves_an_honest_report(xray: Path) -> None:
     assert "candidate" not in json.loads((xray / "provenance.json").read_text())["item"]
 
 
+@pytest.mark.slow
 def test_the_recipe_trains_the_head_first_averages_and_weighs_positives(xray: Path, fit: Fit) -> None:
     found = checkpoint(xray)
     assert found["current_net"].keys() == {name.removeprefix("net.") for name in found["state_dict"]
@@ -210,9 +211,10 @@ def test_killed_in_its_second_epoch_it_ends_with_the_same_bits(xray: Path, workp
 def test_one_and_two_processes_train_alike(workplace: Path, fit: Fit, lungdet_process: Command) -> None:
     """The same global batches, augmentations and batch-norm statistics: only the order of sums differs.
 
-    Without dropout, whose masks are drawn in each process by itself.
+    Without dropout, whose masks are drawn in each process by itself, and without Adam, which makes a whole step of a
+    gradient that is zero but for rounding.
     """
-    settings = (*RECIPE, "model.net.dropout=0", "trainer.max_epochs=2")
+    settings = (*RECIPE, "model.net.dropout=0", "optim=sgd", "optim.lr=0.01", "trainer.max_epochs=2")
     one, two = fit("xray-one", *settings), workplace / "runs" / "xray-two"
     lungdet_process("train", *settings, "trainer.devices=2", f"hydra.run.dir={two}")
     expected, found = checkpoint(one)["state_dict"], checkpoint(two)["state_dict"]
@@ -262,7 +264,7 @@ def test_official_keeps_the_shipped_test_part(workplace: Path, fit: Fit) -> None
     shipped = {path.stem for path in (workplace / "cohorts" / "chest_xray_phantom" / "test").rglob("*.jpeg")}
     assert {Path(name).stem for name in tested} == shipped
     notes = " ".join(json.loads((run / "split.json").read_text())["notes"])
-    assert "of patients in the shipped test part lie outside of it and are left out" in notes
+    assert "left out: of patients in the shipped test part, but not in it" in notes
 
 
 @pytest.mark.slow

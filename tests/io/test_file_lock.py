@@ -49,3 +49,24 @@ def test_or_waits_for_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
         with caplog.at_level("INFO"), sole_holder(lock, busy="waiting", waits=True):
             assert time.monotonic() - started > 0.3
     assert "waiting" in caplog.text
+
+
+SCRIPT = """
+import multiprocessing, sys
+from pathlib import Path
+from lungdet.io.file_lock import sole_holder
+
+with sole_holder(Path(sys.argv[1]), busy="busy", waits=True):
+    process = multiprocessing.get_context("spawn").Process(target=print)
+    process.start()
+    process.join()
+    print("exit code", process.exitcode)
+"""
+
+
+def test_a_script_without_a_main_guard_does_not_wait_for_itself(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "lock")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "exit code 1\n"
+    assert "below `if __name__ == '__main__':`" in done.stderr

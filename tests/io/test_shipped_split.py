@@ -65,7 +65,8 @@ def test_remarks() -> None:
     remarks = shipped_split(IMAGES).remarks
     assert "The shipped val part holds 2 images (1 NORMAL, 1 PNEUMONIA): one image is 100 points" in remarks[1]
     assert remarks[3].startswith(
-        "Found in the shipped test part (3 images) and in train too (3 images): 2 patient numbers, 1 of them with the same"
+        "Found in the shipped test part (3 images) and in train too (3 images): 2 patient numbers, 1 of them with the "
+        "same agent."
     )
     assert len(remarks) == 4
 

@@ -39,7 +39,8 @@ def amounts_of(kind: str, *, size: int = 96) -> FloatArray:
 
 def mixed(amounts: FloatArray, *vectors: FloatArray, white: float = 240.0) -> Pixels:
     density = np.einsum("sc,shw->hwc", np.stack(vectors), amounts)
-    return np.rint(white * np.exp(-density)).clip(0, 255).astype(np.uint8)
+    pixels: Pixels = np.rint(white * np.exp(-density)).clip(0, 255).astype(np.uint8)
+    return pixels
 
 
 def angle_deg(a: FloatArray, b: FloatArray) -> float:

@@ -73,7 +73,8 @@ def test_predictions_average_over_the_views_and_training_looks_once() -> None:
     with torch.no_grad():
         plain = binary_logit(subject.outputs_of(batch))
         answers = subject.predict_step(batch, 0)
-        turned = subject.predict_step({**batch, "image": batch["image"].rot90(1, (2, 3))}, 0)
+        on_its_side: Any = {**batch, "image": batch["image"].rot90(1, (2, 3))}
+        turned = subject.predict_step(on_its_side, 0)
         torch.testing.assert_close(task(views="one").eval().predict_step(batch, 0)["logit"], plain)
     assert answers["index"].tolist() == [5, 3]
     torch.testing.assert_close(turned["logit"], answers["logit"])
@@ -81,16 +82,23 @@ def test_predictions_average_over_the_views_and_training_looks_once() -> None:
     assert set(subject.state_dict()) == set(task().state_dict())  # no weight is saved twice
 
 
+def mean_of(subject: ImageClassification) -> list[float]:
+    net: Any = subject.net
+    mean: list[float] = net.input.mean.flatten().tolist()
+    return mean
+
+
 def test_a_fresh_network_is_told_the_collections_moments_and_a_resumed_one_keeps_its_own(tmp_path: Path) -> None:
     subject = task()
     trainer = fit(subject, tmp_path)
-    assert subject.net.input.mean.flatten().tolist() == pytest.approx([0.6, 0.5, 0.4])  # type: ignore[union-attr]
+    assert mean_of(subject) == pytest.approx([0.6, 0.5, 0.4])
+    net: Any = subject.net
     with torch.no_grad():
-        subject.net.input.mean.fill_(0.9)  # type: ignore[union-attr, operator]
+        net.input.mean.fill_(0.9)
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     resumed = task()
     fit(resumed, tmp_path, ckpt_path=tmp_path / "last.ckpt", weights_only=True)
-    assert resumed.net.input.mean.flatten().tolist() == pytest.approx([0.9] * 3)  # type: ignore[union-attr]
+    assert mean_of(resumed) == pytest.approx([0.9] * 3)
 
 
 def test_pretrained_weights_are_read_when_training_starts_and_never_again(tmp_path: Path) -> None:
@@ -99,7 +107,8 @@ def test_pretrained_weights_are_read_when_training_starts_and_never_again(tmp_pa
     torch.save(donor.backbone.state_dict(), tmp_path / "donor.pth")
     subject = task(Backbone2d("test_efficientnet", dropout=0.0), weights=str(tmp_path / "donor.pth"), body_lr=0.0)
     trainer = fit(subject, tmp_path)
-    for (name, theirs), ours in zip(donor.backbone.named_parameters(), subject.net.backbone.parameters(), strict=True):  # type: ignore[union-attr, operator]
+    net: Any = subject.net
+    for (name, theirs), ours in zip(donor.backbone.named_parameters(), net.backbone.parameters(), strict=True):
         assert torch.equal(theirs, ours), name  # a learning rate of 0: as they were read
     assert trainer.optimizers[0].param_groups[0]["lr"] == 3e-4
     trainer.save_checkpoint(tmp_path / "last.ckpt")

@@ -155,7 +155,7 @@ def propose_bf16(cfg: DictConfig) -> None:
     on_gpu = torch.cuda.is_available() and cfg.trainer.get("accelerator") != "cpu"
     on_cpu = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     if torch.cuda.is_bf16_supported() if on_gpu else on_cpu():
-        log.info("this machine has bf16 arithmetic; trainer.precision=bf16-mixed trains faster")
+        log.info("this machine has bf16 arithmetic; trainer.precision=bf16-mixed trains most networks faster")
 
 
 def main() -> None:

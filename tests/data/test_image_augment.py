@@ -19,6 +19,7 @@ from lungdet.config.nodes import check_nodes
 from lungdet.data.counter_random import sample_keys
 from lungdet.data.image_augment import (
     ImageAugmentation,
+    JpegCompression,
     QuarterTurns,
     RandomGamma,
     RotateWithEdges,
@@ -235,3 +236,17 @@ def test_presets_build_and_augment(preset: str, tmp_path: Path) -> None:
 def test_a_transform_is_nulled_by_its_name(tmp_path: Path) -> None:
     cfg = composed("chest_xray", tmp_path, "data.augment.transforms.rotate=null")
     assert list(instantiate(cfg.data.augment).transforms) == ["flip"]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_compression_is_pillows_at_a_drawn_quality(channels: int) -> None:
+    image = noise(1, channels, 24, 32)[0]
+    (low,) = ImageAugmentation([JpegCompression(5, 5)]).apply(image[None], seeds_of(1))
+    (high,) = ImageAugmentation([JpegCompression(100, 100)]).apply(image[None], seeds_of(1))
+    assert low.shape == high.shape == image.shape
+    lost = [(made.float() - image.float()).abs().mean() for made in (low, high)]
+    assert lost[0] > 1.3 * lost[1] > 0
+    many = ImageAugmentation([JpegCompression(5, 95)]).apply(image.expand(20, -1, -1, -1), seeds_of(20))
+    assert len({made.numpy().tobytes() for made in many}) > 10
+    with pytest.raises(ConfigError, match="low=50, high=20 must be 1 <= low <= high <= 100"):
+        JpegCompression(50, 20)

@@ -85,10 +85,10 @@ def xray(workplace: Path, fit: Fit) -> Path:
 @pytest.fixture
 def patches(workplace: Path, fit: Fit) -> Path:
     """The small network on patches, one epoch."""
-    run = workplace / "runs" / "patches"
+    run = workplace / "runs" / "image-patches"
     if (run / "report.html").exists():
         return run
-    return fit("patches", *PATCHES, "model=patch_cnn", "data/sampling=weighted", "trainer.max_epochs=1")
+    return fit("image-patches", *PATCHES, "model=patch_cnn", "data/sampling=weighted", "trainer.max_epochs=1")
 
 
 def checkpoint(run: Path, which: str = "last") -> dict[str, dict[str, torch.Tensor]]:

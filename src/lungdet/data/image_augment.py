@@ -6,6 +6,7 @@ image torch's global generator, which v2 draws from, is set to that seed and aft
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from lungdet.data.counter_random import sample_keys
@@ -191,6 +193,36 @@ class RandomGamma:
         # 256 powers and a look-up: half the time of a power per pixel.
         curve = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
         return torch.from_numpy(np.take(curve, image.numpy()))
+
+
+@dataclass(frozen=True)
+class JpegCompression:
+    """Saved as JPEG at a random quality and read again; torchvision's own is on its way out (deprecated in 0.29).
+
+    Args:
+        low: worst quality, 1 to 100.
+        high: best quality, `low` to 100.
+
+    Raises:
+        ConfigError: values out of range.
+    """
+
+    low: int = 30
+    high: int = 90
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.low <= self.high <= 100:
+            raise ConfigError([f"JpegCompression: low={self.low}, high={self.high} must be 1 <= low <= high <= 100"])
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Compress uint8 [1 or 3, H, W]."""
+        quality = int(torch.randint(self.low, self.high + 1, ()))
+        grey = len(image) == 1
+        pixels = image[0].numpy() if grey else image.permute(1, 2, 0).contiguous().numpy()
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, format="JPEG", quality=quality)
+        read = torch.from_numpy(np.array(Image.open(buffer)))
+        return read[None] if grey else read.permute(2, 0, 1).contiguous()
 
 
 def rotate_with_edges(image: Tensor, angle_deg: float) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -70,8 +71,8 @@ def baseline_logits(datamodule: CollectionData, *, seed: int, partitions: Sequen
 def _features(datamodule: CollectionData, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
     if isinstance(datamodule, ImageDataModule):
         return grey_levels(datamodule, rows)
-    assert isinstance(datamodule, CtDataModule)
-    return _diameters(datamodule, rows) if _all_have_a_diameter(datamodule.records) else _measured(datamodule, rows)
+    scans = cast(CtDataModule, datamodule)  # the other kind of data that there is
+    return _diameters(scans, rows) if _all_have_a_diameter(scans.records) else _measured(scans, rows)
 
 
 def _all_have_a_diameter(records: pd.DataFrame) -> bool:

@@ -12,6 +12,7 @@ from lungdet.data.sampling import SamplingRule
 from lungdet.data.splits import SplitRule
 from lungdet.io.histopathology import read_histopathology
 from lungdet.io.image_collection import ImageCollection
+from lungdet.io.phantom_images import ImagePhantomSpec
 from lungdet.store.image_preprocess import ImageSpec
 
 
@@ -23,8 +24,8 @@ class HistopathologyDataModule(ImageDataModule):
     Args:
         root: holds train_labels.csv and train/, or PCam's HDF5 files.
         slides: CSV with id and slide_id, which the split then keeps together; None where there is none.
-        store_path, store, sampling, augment, split, batch_size, num_workers, seed, join_duplicates: see
-            `ImageDataModule`.
+        store_path, store, sampling, augment, split, batch_size, num_workers, seed, join_duplicates, cohort:
+            see `ImageDataModule`.
     """
 
     data_name = "histopathology"
@@ -44,6 +45,7 @@ class HistopathologyDataModule(ImageDataModule):
         num_workers: int = 0,
         seed: int = 0,
         join_duplicates: bool = True,
+        cohort: ImagePhantomSpec | None = None,
     ) -> None:
         super().__init__(
             root=root,
@@ -56,6 +58,7 @@ class HistopathologyDataModule(ImageDataModule):
             num_workers=num_workers,
             seed=seed,
             join_duplicates=join_duplicates,
+            cohort=cohort,
         )
         self.slides = None if slides is None else Path(slides)
 

@@ -28,6 +28,7 @@ from lungdet.data.splits import SplitRule
 from lungdet.errors import RunError, StoreError
 from lungdet.io.file_lock import sole_holder
 from lungdet.io.image_collection import ImageCollection, write_manifest
+from lungdet.io.phantom_images import ImagePhantomSpec, write_image_phantom
 from lungdet.store.image_preprocess import ImageSpec
 from lungdet.store.image_statistics import FILE_NAME as STATISTICS
 from lungdet.store.image_statistics import ImageMoments, image_moments, read_statistics, write_statistics
@@ -54,6 +55,7 @@ class ImageDataModule(CollectionData):
         split: which patients train, validate and test; None for commands that only look at the collection.
         batch_size, num_workers, seed: see `PartitionLoaders`.
         join_duplicates: treat patients that share a pixel-identical image as one, so that no split parts the images.
+        cohort: of a simulated collection, which is written to `root` where it is missing; None for a real one.
 
     Attributes:
         data_name: of the YAML file, as typed in `data=`.
@@ -77,9 +79,10 @@ class ImageDataModule(CollectionData):
         num_workers: int = 0,
         seed: int = 0,
         join_duplicates: bool = True,
+        cohort: ImagePhantomSpec | None = None,
     ) -> None:
         super().__init__(sampling=sampling, batch_size=batch_size, num_workers=num_workers, seed=seed)
-        self.root = Path(root)
+        self.root, self.cohort = Path(root), cohort
         self.store_path, self.store_spec = Path(store_path), store
         self.augment, self.split, self.join_duplicates = augment, split, join_duplicates
         self._store: ImageStore | None = None
@@ -99,12 +102,15 @@ class ImageDataModule(CollectionData):
     @property
     def preprocess_command(self) -> str:
         """What to type to make the store."""
-        return f"lungdet preprocess data={self.data_name} data.root={self.root} data.store_path={self.store_path}"
+        data = f"{self.data_name}_phantom" if self.cohort is not None else self.data_name
+        return f"lungdet preprocess data={data} data.root={self.root} data.store_path={self.store_path}"
 
     @property
     def collection(self) -> ImageCollection:
-        """The images on disk, read on first use; errors as `read_collection`."""
+        """The images on disk, read on first use; a simulated collection is written first. Errors: `read_collection`."""
         if self._collection is None:
+            if self.cohort is not None and write_image_phantom(self.root, self.cohort):
+                logger.info("%s: %d simulated images", self.root, self.cohort.n_images)
             self._collection = self.read_collection()
         return self._collection
 

@@ -32,7 +32,8 @@ class RunDirectory:
     readers.json         how well the readers agree with each other (segmentation)
     audit.json           who is in which partition, and scans with equal pixels
     calibration.json     how logits become probabilities, and what that was fitted on (classifiers)
-    report.json, report.html, curves.parquet
+    report.json, report.html, curves.parquet; false_positives.png, false_negatives.png (images)
+    explanations/        what `lungdet explain` found
     """
 
     def __init__(self, path: Path) -> None:

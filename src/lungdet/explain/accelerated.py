@@ -19,8 +19,8 @@ _LARGEST_DIFFERENCE = 1e-4
 def accelerated(network: nn.Module, images: Tensor) -> nn.Module:
     """Trace, freeze and optimise a copy of the network, and check that it gives the same answers.
 
-    Occlusion of an EfficientNet-Lite0 (224 x 224 pixels, 72 superpixels, batches of 16) on two CPU cores took 1.37 s
-    one by one, 1.17 s in batches, and 0.49 s in batches with this copy, which took a second to make.
+    Making it takes about a second. What it gains depends on the machine: docs/explain.md has what was measured against
+    batches of the network itself.
 
     Args:
         network: in evaluation mode, on the CPU; it is not changed.

@@ -23,7 +23,7 @@ $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import sys; sys.exit("lungdet needs Python >= 3.11; try: make setup PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --python $(BIN)/python --constraints constraints.txt --compile-bytecode --editable '.[mlflow,lidc,onnx,launchers,imagenet,dev]'
+	$(BIN)/uv pip install --python $(BIN)/python --constraints constraints.txt --compile-bytecode --editable '.[mlflow,lidc,onnx,launchers,imagenet,objects,dask,dev]'
 	$(BIN)/python -W ignore -c 'import torch, torchvision, timm, monai; print("torch", torch.__version__, "torchvision", torchvision.__version__)'
 	@touch $@
 

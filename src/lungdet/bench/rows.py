@@ -28,6 +28,7 @@ class Row:
         median, low, high: over the rounds.
         baseline: name of the row that ratios refer to.
         ratio, ratio_low, ratio_high: figure over the baseline's of the same round; median, least and most.
+        peak_mb: resident memory of the process that did it, at its highest, in MB; None where it was not measured.
     """
 
     section: str
@@ -40,6 +41,7 @@ class Row:
     ratio: float
     ratio_low: float
     ratio_high: float
+    peak_mb: float | None = None
 
 
 def interleave(contenders: Mapping[str, Contender], *, rounds: int, warm_up: bool = True) -> dict[str, list[float]]:
@@ -65,7 +67,14 @@ def interleave(contenders: Mapping[str, Contender], *, rounds: int, warm_up: boo
     return rates
 
 
-def rows(rates: Mapping[str, Sequence[float]], *, section: str, unit: str, baseline: str) -> list[Row]:
+def rows(
+    rates: Mapping[str, Sequence[float]],
+    *,
+    section: str,
+    unit: str,
+    baseline: str,
+    peaks_mb: Mapping[str, float] | None = None,
+) -> list[Row]:
     """A line for each contender.
 
     Args:
@@ -73,6 +82,7 @@ def rows(rates: Mapping[str, Sequence[float]], *, section: str, unit: str, basel
         section: of the lines.
         unit: of the rates.
         baseline: the contender that the others are compared with.
+        peaks_mb: peak memory of those contenders that were measured in a process of their own.
     """
     lines = []
     for name, values in rates.items():
@@ -89,6 +99,7 @@ def rows(rates: Mapping[str, Sequence[float]], *, section: str, unit: str, basel
                 ratio=statistics.median(ratios),
                 ratio_low=min(ratios),
                 ratio_high=max(ratios),
+                peak_mb=(peaks_mb or {}).get(name),
             )
         )
     return lines

@@ -292,3 +292,15 @@ def test_weights_that_hide_every_row() -> None:
 
 if __name__ == "__main__":  # the processes that test_two_processes_share_one_epoch starts
     take_part(int(sys.argv[1]), sys.argv[2])
+
+
+def test_an_epoch_of_many_rows_is_handed_over_in_parts_and_in_order() -> None:
+    """9,000 rows: more than are turned into Python numbers at once, and no whole number of such parts."""
+    n = 9000
+    rows = np.arange(n, dtype=np.int64)
+    sampler = EpochSampler(NaturalSampling(), rows=rows, labels=rows % 2, n_records=n, batch_size=9, seed=3)
+    order = NaturalSampling().draw(rows % 2, size=n, seed=3, epoch=0)
+    given = iter(sampler)
+    assert next(given) == order[0]
+    assert [order[0], *given] == order.tolist()
+    assert list(EvaluationSampler(rows, n_records=n)) == rows.tolist()

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from lungdet.evaluation import estimates
 from lungdet.evaluation.estimates import PatientDraws
 from lungdet.evaluation.thresholds import HALF
 
@@ -85,3 +86,15 @@ def test_no_rows_at_all() -> None:
     found = draws.at_threshold(empty, empty.astype(float), threshold=HALF, n_series=0)
     assert found.recall.reason == "no positives"
     assert math.isnan(found.fp_per_series)
+
+
+def test_the_draws_are_those_of_one_call_whatever_is_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the digits of reports stay what they were when all resamples were drawn together."""
+    drawn = np.random.default_rng(7).integers(0, 13, size=(40, 13))
+    expected = np.stack([np.bincount(row, minlength=13) for row in drawn])
+    for at_once in (1, 100, 1 << 20):
+        monkeypatch.setattr(estimates, "_DRAWS_AT_ONCE", at_once)
+        weights = PatientDraws(np.arange(13), n_resamples=40, seed=7).weights
+        np.testing.assert_array_equal(weights, expected)
+        assert weights.dtype == np.float64
+    assert PatientDraws([], n_resamples=40, seed=7).weights.shape == (40, 0)

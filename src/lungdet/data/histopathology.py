@@ -70,5 +70,5 @@ class HistopathologyDataModule(ImageDataModule):
             label=patches["is_tumor"].astype(np.int8),
             patient_id=patches["slide_id"].where(patches["slide_id"] != "", patches["patch_id"]),
         )
-        notes = (found.slide_remark,) if found.slide_remark else ()
+        notes = (found.slide_remark or "The split keeps slides together: what is called a patient here is a slide.",)
         return ImageCollection(("normal", "tumor"), "patch", "patches", self.channels, table, notes)

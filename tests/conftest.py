@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.object_server import s3_for_tests
+
+from lungdet.bench.s3_server import S3Server
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +21,15 @@ def realdata() -> Path:
     if not (folder / "luna16").is_dir():
         pytest.skip(f"no real scans at {folder}: set LUNGDET_REALDATA to the folder that holds luna16/ and dicom/")
     return folder
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server in this process with one empty bucket, `s3://bucket`."""
+    pytest.importorskip("moto", reason="moto[server] is a development dependency")
+    pytest.importorskip("obstore", reason="obstore is the extra 'objects'")
+    with s3_for_tests(monkeypatch, tmp_path_factory.mktemp("cache")) as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

@@ -32,9 +32,11 @@ def test_measures_every_reader_warm_and_cold(
     assert sections == {
         "crops, cache warm": module.MEMMAP,
         "crops, cache warm, same lz4 store": module.ZARR,
+        "crops, cache warm, the book's way": module.BOOK,
+        "crops, the first time, 850 a scan": module.BOOK,
         "crops, cache cold": module.MEMMAP,
     }
-    assert len(lines) == 4 + 2 + 4
+    assert len(lines) == 5 + 2 + 6 + 3 + 5
     assert all(0 < line.low <= line.median <= line.high for line in lines)
 
 

@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 
 from lungdet.geometry import Geometry
-from lungdet.store.resample import resample_linear
+from lungdet.store.resample import resample_linear, resample_mask
 
 OBLIQUE = (0.8, -0.6, 0.0, 0.6, 0.8, 0.0, 0.0, 0.0, 1.0)
 FLIPPED = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
@@ -68,3 +68,22 @@ def test_a_size_that_rounds_the_other_way_repeats_the_border() -> None:
     hu = np.full((2, 5, 5), 7, np.int16)
     assert (resample_linear(hu, source, target) == 7).all()
     assert resample_linear(hu, source, Geometry((2, 7, 7), target.origin_xyz_mm, (0.9, 0.9, 1.0))).shape == (2, 7, 7)
+
+
+@pytest.mark.parametrize("target_zyx", [(1.0, 1.0, 1.0), (2.0, 0.7, 3.1), (5.0, 2.0, 2.0)])
+def test_a_mask_is_cut_at_one_half_of_the_linear_interpolation(target_zyx: tuple[float, float, float]) -> None:
+    source = Geometry((14, 20, 17), (0.0, 0.0, 0.0), (2.0, 2.0, 2.0))
+    mask = np.random.default_rng(0).random(source.shape_zyx) < 0.4
+    mask[:3] = mask[9:] = False
+    target = source.resampled(target_zyx)
+    expected = resample_linear(mask * np.int16(1000), source, target) >= 500
+    resampled = resample_mask(mask, source, target)
+    assert resampled.dtype == np.uint8
+    assert np.array_equal(resampled, expected)
+    assert 0 < expected.mean() < 1
+
+
+def test_a_mask_on_the_same_grid_stays() -> None:
+    geometry = Geometry((3, 4, 5), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    mask = np.random.default_rng(0).random(geometry.shape_zyx) < 0.5
+    assert np.array_equal(resample_mask(mask, geometry, geometry), mask)

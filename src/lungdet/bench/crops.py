@@ -1,4 +1,4 @@
-"""Crops of (32, 48, 48) int16, one process: this package's reader against numpy.memmap and stock zarr-python."""
+"""Crops of (32, 48, 48), one process: our reader against numpy.memmap, stock zarr-python and the seed book's way."""
 
 from __future__ import annotations
 
@@ -14,13 +14,23 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from lungdet.bench.book_way import BookWay
 from lungdet.bench.rows import Contender, Row, interleave, rows
+from lungdet.bench.scans import scans_for
 from lungdet.bench.volumes import CODECS, CROP_ZYX, FULL, QUICK, CropList, Volumes, draw_crops, prepare
+from lungdet.data.crop_cache import CropCachedStore
 from lungdet.store.reader import CtStore
 
 AIR_HU = -1024
 MEMMAP = "numpy.memmap of .npy"
 ZARR = "zarr-python, lz4"
+BOOK = "book: SimpleITK, gzip cache"
+BOOK_AS_PUBLISHED = "book: its cache without gzip"
+CACHE = "lungdet crop cache"
+#: Candidates of a scan of LUNA16: so many crops share the reading of a scan when the book fills its cache.
+PER_SCAN = 850
+#: Crops in our crop cache, read in another order each time: more than the processor's caches hold.
+_KEPT = 512
 
 log = logging.getLogger(__name__)
 
@@ -31,19 +41,37 @@ Reader = Callable[[CropList], IntArray]
 def measure(*, quick: bool, folder: Path) -> list[Row]:
     """Crops a second with the files in the page cache, and after they were dropped from it.
 
-    The memory map is given voxel indices; the store is given millimetres and has to find them itself.
+    The memory map is given voxel indices; the store is given millimetres and has to find them itself. Both crop caches
+    hold the crops that are asked for, but where crops are read for the first time.
     """
-    volumes = prepare(folder, QUICK if quick else FULL)
+    collection = QUICK if quick else FULL
+    volumes = prepare(folder, collection)
     rounds = 7 if quick else 15
-    warm = interleave(_warm(volumes, crops=256 if quick else 512), rounds=rounds)
-    plain = {name: rate for name, rate in warm.items() if name != ZARR}
+    books = {
+        name: BookWay(scans_for(folder, collection), folder / name, shape_zyx=CROP_ZYX, compress=name == BOOK)
+        for name in (BOOK, BOOK_AS_PUBLISHED)
+    }
+    cached = CropCachedStore(CtStore(volumes.stores["lz4"]), folder=folder / "crops", limit_gb=1)
+    kept = draw_crops(volumes, _KEPT, seed=0)
+    cached.crops(kept.series_uids, kept.center_xyz_mm, CROP_ZYX)
+    warm = interleave(
+        _warm(volumes, crops=256 if quick else 512)
+        | {name: _book(book, kept.first(_KEPT // 4)) for name, book in books.items()}
+        | {CACHE: _cached(cached, kept)},
+        rounds=rounds,
+    )
+    plain = {name: warm[name] for name in (MEMMAP, *map(_ours, CODECS), CACHE)}
     same_bytes = {name: warm[name] for name in (ZARR, _ours("lz4"))}
+    against_book = {name: warm[name] for name in (BOOK, BOOK_AS_PUBLISHED, *map(_ours, CODECS), CACHE)}
     lines = rows(plain, section="crops, cache warm", unit="crops/s", baseline=MEMMAP)
     lines += rows(same_bytes, section="crops, cache warm, same lz4 store", unit="crops/s", baseline=ZARR)
+    lines += rows(against_book, section="crops, cache warm, the book's way", unit="crops/s", baseline=BOOK)
+    first = interleave(_first_time(volumes, books[BOOK], folder), rounds=3 if quick else 7, warm_up=False)
+    lines += rows(first, section=f"crops, the first time, {PER_SCAN} a scan", unit="crops/s", baseline=BOOK)
     if not hasattr(os, "posix_fadvise"):
         log.warning("this system cannot drop files from its cache: no figures for a cold one")
         return lines
-    cold = interleave(_cold(volumes), rounds=rounds)
+    cold = interleave(_cold(volumes) | {CACHE: _cold_cached(cached, kept, 2 * len(volumes.npy))}, rounds=rounds)
     return lines + rows(cold, section="crops, cache cold", unit="crops/s", baseline=MEMMAP)
 
 
@@ -102,6 +130,69 @@ def _warm(volumes: Volumes, *, crops: int) -> dict[str, Contender]:
     return {name: timed(name) for name in readers}
 
 
+def _book(book: BookWay, kept: CropList) -> Contender:
+    """Crops that were put on disk before, series by series, as the book's own script does that."""
+    points = list(zip(kept.series_uids, kept.center_xyz_mm.tolist(), strict=True))
+    for uid, center in sorted(points):
+        book.crop(uid, center)
+
+    def run(number: int) -> float:
+        order = np.random.default_rng(number + 1).permutation(len(points)).tolist()
+        started = time.perf_counter()
+        for n in order:
+            book.crop(*points[n])
+        return len(points) / (time.perf_counter() - started)
+
+    return run
+
+
+def _cached(cached: CropCachedStore, kept: CropList) -> Contender:
+    """Kept crops in another order each time."""
+
+    def run(number: int) -> float:
+        order = np.random.default_rng(number + 1).permutation(len(kept))
+        uids, centers = [kept.series_uids[n] for n in order.tolist()], kept.center_xyz_mm[order]
+        started = time.perf_counter()
+        cached.crops(uids, centers, CROP_ZYX)
+        return len(order) / (time.perf_counter() - started)
+
+    return run
+
+
+def _first_time(volumes: Volumes, book: BookWay, folder: Path) -> dict[str, Contender]:
+    """Crops that no cache holds: the price of a scan once for `PER_SCAN` of them, that of a crop from a few."""
+    few = 48
+
+    def points(number: int) -> CropList:
+        drawn = draw_crops(volumes, few * len(volumes.npy), seed=2000 + number)
+        uid = list(volumes.npy)[number % len(volumes.npy)]
+        same = [n for n, other in enumerate(drawn.series_uids) if other == uid]
+        return CropList([uid] * len(same), drawn.center_xyz_mm[same], [drawn.start_zyx[n] for n in same])
+
+    def filling(number: int) -> float:
+        chosen = points(number)
+        started = time.perf_counter()
+        book.last_scan(chosen.series_uids[0])
+        read = time.perf_counter()
+        for center in chosen.center_xyz_mm.tolist():
+            book.crop(chosen.series_uids[0], center)
+        each = (time.perf_counter() - read) / len(chosen)
+        return PER_SCAN / (read - started + PER_SCAN * each)
+
+    def ours(store: CtStore) -> Contender:
+        def run(number: int) -> float:
+            chosen = points(number)
+            started = time.perf_counter()
+            store.crops(chosen.series_uids, chosen.center_xyz_mm, CROP_ZYX)
+            return len(chosen) / (time.perf_counter() - started)
+
+        return run
+
+    lz4 = CtStore(volumes.stores["lz4"])
+    cached = CropCachedStore(lz4, folder=folder / "crops_first", limit_gb=1)
+    return {BOOK: filling, f"{CACHE}, from lz4": ours(cached), _ours("lz4"): ours(lz4)}
+
+
 def _cold(volumes: Volumes) -> dict[str, Contender]:
     # Few crops a scan: in a collection of a thousand scans hardly a crop finds the pages of another one.
     crops = 2 * len(volumes.npy)
@@ -122,6 +213,18 @@ def _cold(volumes: Volumes) -> dict[str, Contender]:
     readers = {MEMMAP: lambda: _open_memmap(volumes)}
     readers |= {_ours(codec): lambda codec=codec: _open_store(volumes, codec) for codec in CODECS}  # type: ignore[misc]
     return {name: timed(open_reader) for name, open_reader in readers.items()}
+
+
+def _cold_cached(cached: CropCachedStore, kept: CropList, crops: int) -> Contender:
+    def run(number: int) -> float:
+        drop_from_cache(cached.cache_folder.rglob("c/*/0/0/0"))
+        order = np.random.default_rng(number + 1).permutation(len(kept))[:crops]
+        uids, centers = [kept.series_uids[n] for n in order.tolist()], kept.center_xyz_mm[order]
+        started = time.perf_counter()
+        cached.crops(uids, centers, CROP_ZYX)
+        return crops / (time.perf_counter() - started)
+
+    return run
 
 
 def _first_voxels(volumes: Volumes) -> CropList:

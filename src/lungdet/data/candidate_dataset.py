@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Sequence
+from multiprocessing.context import BaseContext
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
@@ -15,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from lungdet.data.augment import AugmentationDraw
 from lungdet.data.sampling import row_of_draw
 from lungdet.errors import ConfigError
+from lungdet.store.object_client import is_in_use
 from lungdet.store.reader import CtStore
 
 CENTER_COLUMNS = ["center_x_mm", "center_y_mm", "center_z_mm"]
@@ -122,8 +125,17 @@ def make_loader(
         collate_fn=_as_is,
         pin_memory=pin_memory,
         persistent_workers=num_workers > 0,
+        multiprocessing_context=_unforked() if num_workers > 0 and is_in_use() else None,
     )
     return loader
+
+
+def _unforked() -> BaseContext:
+    """Workers that are no copies of this process: a fork leaves the threads behind requests to object stores out."""
+    context = multiprocessing.get_context("forkserver")
+    # Or each worker would import them for itself; Lightning's is what prepares its random numbers.
+    context.set_forkserver_preload([__name__, "pytorch_lightning"])
+    return context
 
 
 def _as_is(batch: Any) -> Any:

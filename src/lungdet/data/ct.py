@@ -21,6 +21,7 @@ from lungdet.data.candidate_records import keep_stored_points
 from lungdet.data.candidates import CandidateSamples
 from lungdet.data.clinical import ClinicalFeatures, ClinicalTable
 from lungdet.data.collection_data import CollectionData
+from lungdet.data.crop_cache import CropCachedStore, check_limit
 from lungdet.data.extra_negatives import ExtraNegatives
 from lungdet.data.intensity import Window
 from lungdet.data.option_checks import check_options
@@ -30,6 +31,7 @@ from lungdet.data.sampling import SamplingRule
 from lungdet.data.splits import SplitRule
 from lungdet.errors import RunError, StoreError
 from lungdet.io.luna16 import Luna16
+from lungdet.store.location import as_location
 from lungdet.store.reader import CtStore
 from lungdet.store.schema import CropSize, StoreSpec
 
@@ -43,7 +45,7 @@ class CtDataModule(CollectionData):
     collection is a subclass with `scan_paths` and `read_collection`.
 
     Args:
-        store_path: the preprocessed store.
+        store_path: the preprocessed store: a folder, or an address in an object store (docs/object_stores.md).
         store: what the store has to be like.
         crop: size of the crops, in voxels or mm.
         window: from HU to what the network sees.
@@ -59,10 +61,12 @@ class CtDataModule(CollectionData):
             candidates (`lungdet.data.extra_negatives`).
         extra_negatives_share: the part of the training negatives that they are to be; None shows each row once.
         clinical: a table whose features every batch holds beside its images.
+        crop_cache: folder for training crops as they are cut (`lungdet.data.crop_cache`); None keeps none.
+        crop_cache_gb: 10^9 bytes that it may take for crops of one shape from one store.
 
     Raises:
         ConfigError: batch_size < 1, num_workers < 0, extra negatives for samples that are not candidates or a share
-            without them, or clinical features for masks.
+            without them, clinical features for masks, or crop_cache_gb <= 0.
         StoreError: a crop in mm on a store of native spacing.
     """
 
@@ -83,9 +87,11 @@ class CtDataModule(CollectionData):
         extra_negatives: str | Sequence[str] | None = None,
         extra_negatives_share: float | None = None,
         clinical: ClinicalTable | None = None,
+        crop_cache: Path | str | None = None,
+        crop_cache_gb: float = 20.0,
     ) -> None:
         super().__init__(sampling=sampling, batch_size=batch_size, num_workers=num_workers, seed=seed)
-        self.store_path, self.store_spec = Path(store_path), store
+        self.store_path, self.store_spec = as_location(store_path), store
         self.window, self.augment, self.split = window, augment, split
         self.samples: SampleKind = CandidateSamples() if samples is None else samples
         check_options(
@@ -97,6 +103,8 @@ class CtDataModule(CollectionData):
         )
         self.extra_negatives = ExtraNegatives(extra_negatives, share=extra_negatives_share) if extra_negatives else None
         self.clinical = clinical
+        check_limit(crop_cache_gb)
+        self.crop_cache, self.crop_cache_gb = crop_cache, crop_cache_gb
         self._clinical_features: ClinicalFeatures | None = None
         # Here, so that a crop in mm on a store of native spacing is refused before anything runs.
         self._shape_zyx = crop.shape_zyx(store.spacing_mm)
@@ -308,9 +316,20 @@ class CtDataModule(CollectionData):
             self._datasets[training] = (
                 CandidateDataset(self.store, self.records, shape_zyx=self._shape_zyx)
                 if self._points is not None
-                else self.samples.dataset(self.store, self.records, shape_zyx=self._shape_zyx, training=training)
+                else self.samples.dataset(
+                    self._training_store if training else self.store,
+                    self.records,
+                    shape_zyx=self._shape_zyx,
+                    training=training,
+                )
             )
         return self._datasets[training]
+
+    @property
+    def _training_store(self) -> CtStore:
+        if self.crop_cache is None:
+            return self.store
+        return CropCachedStore(self.store, folder=self.crop_cache, limit_gb=self.crop_cache_gb)
 
     def _evaluation_batch_size(self) -> int:
         return self.samples.evaluation_batch_size(self.batch_size)

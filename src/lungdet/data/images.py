@@ -34,6 +34,7 @@ from lungdet.store.image_statistics import FILE_NAME as STATISTICS
 from lungdet.store.image_statistics import ImageMoments, image_moments, read_statistics, write_statistics
 from lungdet.store.image_store import ImageStore, check_image_marker
 from lungdet.store.image_writer import ImageReport, is_finished, store_images
+from lungdet.store.location import local_folder
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class ImageDataModule(CollectionData):
     ) -> None:
         super().__init__(sampling=sampling, batch_size=batch_size, num_workers=num_workers, seed=seed)
         self.root, self.cohort = Path(root), cohort
-        self.store_path, self.store_spec = Path(store_path), store
+        self.store_path, self.store_spec = local_folder(store_path), store
         self.augment, self.split, self.join_duplicates = augment, split, join_duplicates
         self._store: ImageStore | None = None
         self._collection: ImageCollection | None = None

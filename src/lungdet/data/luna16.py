@@ -24,7 +24,7 @@ class Luna16DataModule(CtDataModule):
         candidates_file: name of the candidate table; None prefers candidates_V2.csv over candidates.csv.
         subsets: numbers of the subset folders to use; None takes those on disk.
         store_path, store, crop, window, sampling, augment, split, batch_size, num_workers, seed, samples,
-            extra_negatives, extra_negatives_share, clinical: see `CtDataModule`.
+            extra_negatives, extra_negatives_share, clinical, crop_cache, crop_cache_gb: see `CtDataModule`.
     """
 
     def __init__(
@@ -47,6 +47,8 @@ class Luna16DataModule(CtDataModule):
         extra_negatives: str | Sequence[str] | None = None,
         extra_negatives_share: float | None = None,
         clinical: ClinicalTable | None = None,
+        crop_cache: Path | str | None = None,
+        crop_cache_gb: float = 20.0,
     ) -> None:
         super().__init__(
             store_path=store_path,
@@ -63,6 +65,8 @@ class Luna16DataModule(CtDataModule):
             extra_negatives=extra_negatives,
             extra_negatives_share=extra_negatives_share,
             clinical=clinical,
+            crop_cache=crop_cache,
+            crop_cache_gb=crop_cache_gb,
         )
         self.root, self.candidates_file = Path(root), candidates_file
         self.subsets = None if subsets is None else tuple(int(number) for number in subsets)

@@ -23,6 +23,7 @@ from lungdet.io.lidc import LidcScan, find_database, read_lidc_marks, read_lidc_
 from lungdet.io.lidc_nodules import reader_counts
 from lungdet.io.luna16 import Luna16
 from lungdet.io.scan import read_scan
+from lungdet.store.chunk_cache import neighbour
 from lungdet.store.given_mask import read_given_mask
 from lungdet.store.mask_store import BY_RULE, MaskStore
 from lungdet.store.reader import CtStore
@@ -90,9 +91,12 @@ class MaskTargets:
         self.targets = targets
 
     def store_of(self, store: CtStore) -> MaskStore:
-        """The mask store that belongs to a CT store: its neighbour, named by what decides the content."""
+        """The mask store that belongs to a CT store: its neighbour, named by what decides the content.
+
+        That of a store in an object store lies in the local cache: each machine makes its own.
+        """
         name = f"{store.path.name.removesuffix('.zarr')}_nodules_{self.targets}.zarr"
-        return MaskStore(store.path.with_name(name), store)
+        return MaskStore(neighbour(store.path, name), store)
 
     def write(self, collection: Luna16, *, store: CtStore) -> None:
         """Write what is missing or was made from other files; interrupt it whenever you like.

@@ -33,7 +33,8 @@ class PhantomDataModule(Luna16DataModule):
         cohort: what is simulated.
         root: where the scans and tables go.
         store_path, store, crop, window, sampling, augment, split, batch_size, num_workers, seed, samples,
-            candidates_file, subsets, extra_negatives, extra_negatives_share, clinical: see `Luna16DataModule`.
+            candidates_file, subsets, extra_negatives, extra_negatives_share, clinical, crop_cache, crop_cache_gb:
+            see `Luna16DataModule`.
     """
 
     def __init__(
@@ -57,6 +58,8 @@ class PhantomDataModule(Luna16DataModule):
         extra_negatives: str | Sequence[str] | None = None,
         extra_negatives_share: float | None = None,
         clinical: ClinicalTable | None = None,
+        crop_cache: Path | str | None = None,
+        crop_cache_gb: float = 20.0,
     ) -> None:
         super().__init__(
             root=root,
@@ -76,6 +79,8 @@ class PhantomDataModule(Luna16DataModule):
             extra_negatives=extra_negatives,
             extra_negatives_share=extra_negatives_share,
             clinical=clinical,
+            crop_cache=crop_cache,
+            crop_cache_gb=crop_cache_gb,
         )
         self.cohort = cohort
         self._prepared = False

@@ -10,12 +10,12 @@ import logging
 
 import cc3d
 import cv2
-import edt
 import numpy as np
 import numpy.typing as npt
 
 from lungdet.geometry import Geometry
-from lungdet.store.resample import resample_linear
+from lungdet.store.ball_closing import close_by_ball
+from lungdet.store.resample import resample_linear, resample_mask
 
 log = logging.getLogger(__name__)
 
@@ -57,14 +57,8 @@ def lung_mask(hu: npt.NDArray[np.int16], geometry: Geometry) -> npt.NDArray[np.u
         log.warning("no lungs found: no large volume of air inside the body; the lung mask is empty")
         return np.zeros(hu.shape, np.uint8)
     box = _margin(lungs, spacing)
-    lungs[box] = _fill(_close(lungs[box], spacing))
-    if coarse_geometry == geometry:
-        return lungs.view(np.uint8)
-    # Back to the full grid: linear interpolation and a threshold of one half.
-    full: npt.NDArray[np.uint8] = (resample_linear(lungs * np.int16(1000), coarse_geometry, geometry) >= 500).view(
-        np.uint8
-    )
-    return full
+    lungs[box] = _fill(close_by_ball(lungs[box], radius_mm=CLOSING_MM, spacing_zyx_mm=spacing))
+    return resample_mask(lungs, coarse_geometry, geometry)
 
 
 def _lungs(coarse: npt.NDArray[np.int16], spacing: tuple[float, ...]) -> BoolArray | None:
@@ -74,42 +68,60 @@ def _lungs(coarse: npt.NDArray[np.int16], spacing: tuple[float, ...]) -> BoolArr
     padding = coarse <= coarse.min() + 2
     labels: Labels = cc3d.connected_components((coarse < AIR_BELOW_HU) & ~padding, connectivity=6)
     voxels = np.bincount(labels.ravel())
-    touching = _contact(labels, padding, len(voxels))
     volume_ml = voxels * float(np.prod(spacing)) / 1000
     volume_ml[0] = 0
-    keep = np.zeros(len(voxels), bool)
+    border = _border(padding)
+    body: BoolArray | None = None
+    lungs = np.zeros(coarse.shape, bool)
     largest_ml = 0.0
     for label in sorted(np.flatnonzero(volume_ml >= LEAST_ML), key=lambda n: -voxels[n]):
         if volume_ml[label] < LEAST_SHARE * largest_ml:
             break
         component = labels == label
-        least_hu = LUNG_ABOVE_HU if touching[label] else GAS_BELOW_HU
-        if np.median(coarse[component]) >= least_hu and (not touching[label] or _in_body(component, coarse)):
-            keep[label] = True
-            largest_ml = max(largest_ml, float(volume_ml[label]))
-    return keep[labels] if keep.any() else None
+        touching = bool((component & border).any())
+        if np.median(coarse[component]) < (LUNG_ABOVE_HU if touching else GAS_BELOW_HU):
+            continue
+        if touching:
+            body = _body(coarse) if body is None else body
+            if not _in_body(component, body):
+                continue
+        lungs |= component
+        largest_ml = max(largest_ml, float(volume_ml[label]))
+    return lungs if largest_ml else None
 
 
-def _contact(labels: Labels, padding: BoolArray, count: int) -> npt.NDArray[np.int64]:
-    """Voxels of each component on a side of the image or beside padding, not counting the first and the last slice.
+def _border(padding: BoolArray) -> BoolArray:
+    """The sides of the image and what lies beside padding in its plane, not the first and the last slice.
 
     The lungs of a partial scan are cut off there, so it says nothing.
     """
-    sides = [labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]]
-    for axis in (1, 2):
-        low, high = [slice(None)] * 3, [slice(None)] * 3
-        low[axis], high[axis] = slice(0, -1), slice(1, None)
-        sides += [labels[tuple(low)][padding[tuple(high)]], labels[tuple(high)][padding[tuple(low)]]]
-    return sum((np.bincount(side.ravel(), minlength=count) for side in sides), np.zeros(count, np.int64))
+    border = np.zeros_like(padding)
+    border[:, :-1] |= padding[:, 1:]
+    border[:, 1:] |= padding[:, :-1]
+    border[:, :, :-1] |= padding[:, :, 1:]
+    border[:, :, 1:] |= padding[:, :, :-1]
+    border[:, [0, -1]] = True
+    border[:, :, [0, -1]] = True
+    return border
 
 
-def _in_body(component: BoolArray, coarse: npt.NDArray[np.int16]) -> bool:
-    """Whether most of the component lies in the convex outline of the largest piece of tissue, slice by slice."""
-    body = cc3d.largest_k(coarse > AIR_BELOW_HU, k=1, connectivity=6) > 0
+def _body(coarse: npt.NDArray[np.int16]) -> BoolArray:
+    """The largest piece of tissue."""
+    labels: Labels = cc3d.connected_components(coarse > AIR_BELOW_HU, connectivity=6)
+    voxels = np.bincount(labels.ravel())
+    voxels[0] = 0
+    largest: BoolArray = (labels == voxels.argmax()) & (labels > 0)
+    return largest
+
+
+def _in_body(component: BoolArray, body: BoolArray) -> bool:
+    """Whether most of the component lies in the convex outline of the body, slice by slice."""
     inside = 0
     for tissue, part in zip(body, component, strict=True):
+        if not part.any():
+            continue
         points = cv2.findNonZero(tissue.view(np.uint8))
-        if points is None or not part.any():
+        if points is None:
             continue
         outline = cv2.fillConvexPoly(np.zeros(part.shape, np.uint8), cv2.convexHull(points), 1)
         inside += int(outline[part].sum())
@@ -125,14 +137,6 @@ def _margin(mask: BoolArray, spacing: tuple[float, ...]) -> tuple[slice, ...]:
         room = int(np.ceil(CLOSING_MM / step)) + 1
         box.append(slice(max(0, filled[0] - room), filled[-1] + 1 + room))
     return tuple(box)
-
-
-def _close(mask: BoolArray, spacing: tuple[float, ...]) -> BoolArray:
-    """Closing by a ball of 8 mm through squared distance maps; beyond the image the mask goes on as it ends."""
-    reach = CLOSING_MM**2
-    grown = edt.edtsq(np.ascontiguousarray(~mask), anisotropy=spacing, parallel=1) <= reach
-    closed: BoolArray = edt.edtsq(grown, anisotropy=spacing, parallel=1) > reach
-    return closed
 
 
 def _fill(mask: BoolArray) -> BoolArray:

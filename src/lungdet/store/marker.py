@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from lungdet.errors import MissingFileError, StoreError
+from lungdet.store.location import ObjectFolder, StoreLocation
 from lungdet.store.schema import FORMAT_VERSION, StoreSpec
 
 
-def write_marker(store: Path, spec: StoreSpec) -> None:
+def write_marker(store: StoreLocation, spec: StoreSpec) -> None:
     """Make an empty store; a valid zarr v3 group from the start."""
-    (store / "scans").mkdir(parents=True, exist_ok=True)
     record = {"format": FORMAT_VERSION, "fingerprint": spec.fingerprint, "spec": spec.to_dict()}
-    for folder, attributes in ((store / "scans", {}), (store, {"lungdet": record})):
-        partial = folder / "zarr.json.partial"
-        partial.write_text(json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}, indent=2))
-        partial.replace(folder / "zarr.json")
+    write_group(store / "scans", {})
+    write_group(store, {"lungdet": record})
 
 
-def read_marker(store: Path) -> dict[str, Any]:
+def read_marker(store: StoreLocation) -> dict[str, Any]:
     """The record of a store.
 
     Raises:
         MissingFileError: there is nothing at `store`.
-        StoreError: what is there is not a store, or of another format version.
+        StoreError: what is there is not a store, or of another format version; or its server says no.
     """
-    if not store.exists():
-        raise MissingFileError(f"no store at {store}")
     try:
         record: dict[str, Any] = json.loads((store / "zarr.json").read_text())["attributes"]["lungdet"]
         version = record["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, FileNotFoundError) and not store.exists():
+            raise MissingFileError(f"no store at {store}") from error
         raise StoreError(
             f"{store} is not a lungdet store (no zarr.json with a lungdet record); choose another path"
         ) from error
@@ -43,15 +40,18 @@ def read_marker(store: Path) -> dict[str, Any]:
     return record
 
 
-def check_marker(store: Path, spec: StoreSpec, *, command: str) -> None:
+def check_marker(store: StoreLocation, spec: StoreSpec, *, command: str) -> dict[str, Any]:
     """Refuse a store that was made with other settings.
+
+    Returns:
+        The record of the store.
 
     Raises:
         StoreError: says which settings differ and what to type.
     """
     record = read_marker(store)
     if record["fingerprint"] == spec.fingerprint:
-        return
+        return record
     made, asked = record["spec"], spec.to_dict()
     differing = [
         f"{k}: store {made.get(k)}, asked {asked[k]}" for k in asked if made.get(k) != asked[k] and k != "codec"
@@ -60,3 +60,15 @@ def check_marker(store: Path, spec: StoreSpec, *, command: str) -> None:
         f"{store} was made with other settings ({'; '.join(differing) or 'an earlier version of the algorithm'}). "
         f"Rebuild it: {command}; or keep both: data.store_path=<another path>"
     )
+
+
+def write_group(folder: StoreLocation, attributes: dict[str, Any]) -> None:
+    """zarr.json of a group, whole or not at all."""
+    text = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}, indent=2)
+    if isinstance(folder, ObjectFolder):
+        (folder / "zarr.json").write(text.encode())
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "zarr.json.partial"
+    partial.write_text(text)
+    partial.replace(folder / "zarr.json")

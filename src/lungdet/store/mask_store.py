@@ -19,7 +19,8 @@ import numpy.typing as npt
 import zarr
 
 from lungdet.errors import StoreError
-from lungdet.store.reader import CtStore, crop_overlap, crop_starts
+from lungdet.store.crop_boxes import crop_overlap, crop_starts
+from lungdet.store.reader import CtStore
 from lungdet.store.shard import ShardReader
 from lungdet.store.shard_writer import write_array
 from lungdet.store.writer import PARTIAL_PREFIX

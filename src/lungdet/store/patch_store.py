@@ -42,6 +42,8 @@ class PatchStore(CtStore):
         ConfigError: `values` is missing or contradicts the cubes, or no spacing is given.
     """
 
+    path: Path
+
     def __init__(
         self, folder: PatchFolder, *, spec: StoreSpec, values: Values | None, unit_range_hu: tuple[float, float]
     ) -> None:

@@ -10,7 +10,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from typing import Any, TypeVar
+
+R = TypeVar("R")
 
 DIED = (
     "its process died: out of memory (type fewer workers=...), or a script that calls this outside of "
@@ -18,23 +20,24 @@ DIED = (
 )
 
 Outcome = tuple[str, str | None]
+"""The name of a job whose work returns why it failed, and that."""
 
 
 def in_processes(
-    work: Callable[..., str | None], jobs: Mapping[str, tuple[Any, ...]], *, workers: int
-) -> Iterator[Outcome]:
+    work: Callable[..., R], jobs: Mapping[str, tuple[Any, ...]], *, workers: int
+) -> Iterator[tuple[str, R | str]]:
     """Call `work(name, *arguments)` for each job, in any order.
 
     When a process dies, nobody knows which of the jobs under way killed it: each of them is tried again in a process of
     its own, and what dies again is the culprit.
 
     Args:
-        work: a function that can be imported; returns None, or why the job failed.
+        work: a function that can be imported.
         jobs: name -> arguments, which can be pickled.
         workers: processes.
 
     Yields:
-        The name of each job and what `work` returned, as they finish.
+        The name of each job and what `work` returned, or why it did not, as they finish.
     """
     waiting = deque(jobs)
     while waiting:
@@ -45,10 +48,10 @@ def in_processes(
 
 
 def _until_one_dies(
-    work: Callable[..., str | None], jobs: Mapping[str, tuple[Any, ...]], waiting: deque[str], workers: int
-) -> Generator[Outcome, None, list[str]]:
+    work: Callable[..., R], jobs: Mapping[str, tuple[Any, ...]], waiting: deque[str], workers: int
+) -> Generator[tuple[str, R | str], None, list[str]]:
     """Take names from `waiting`; the names that were under way when a process died, empty when none did."""
-    under_way: dict[Future[str | None], str] = {}
+    under_way: dict[Future[R], str] = {}
     # Spawned, not forked: numpy, OpenCV and zarr all start threads that do not live through a fork.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(waiting)), mp_context=context, initializer=_begin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import difflib
 import json
@@ -15,12 +16,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lungdet.errors import StoreError
-from lungdet.geometry import Geometry, world_to_index_each
+from lungdet.errors import MissingFileError, StoreError
+from lungdet.geometry import Geometry
+from lungdet.store.chunk_cache import ChunkCache, shared_cache
+from lungdet.store.crop_boxes import crop_overlap, crop_starts, finite_points
+from lungdet.store.location import ObjectFolder, StoreLocation, as_location
 from lungdet.store.marker import check_marker, read_marker
+from lungdet.store.object_client import each
 from lungdet.store.pixel_hash import pixel_hash
 from lungdet.store.read_ahead import DiskWatch
+from lungdet.store.remote_shard import Fetches, RemoteShardReader
 from lungdet.store.schema import StoreSpec
+from lungdet.store.series_list import stored_series
 from lungdet.store.shard import ArrayReader, ShardReader
 
 #: Arrays a process keeps open, each one memory map, one file and some 30 kB of index. Opening one anew takes as long as
@@ -28,6 +35,10 @@ from lungdet.store.shard import ArrayReader, ShardReader
 OPEN_ARRAYS = 2048
 # Enough for a disk to work on, few enough to stay in memory until they are read.
 _ANNOUNCED_TOGETHER = 64
+# Over a network everything that is announced is kept on the local disk, and a round of requests takes long.
+_FETCHED_TOGETHER = 256
+# Records of scans in an object store that are asked for together with one that is needed, in the order of their names.
+_RECORDS_AHEAD = 64
 
 
 @dataclass(frozen=True)
@@ -47,30 +58,38 @@ class CtStore:
     """Read access to a store.
 
     Opens files when they are first needed and forgets them when it is pickled, so one object serves any number of
-    forked or spawned workers.
+    forked or spawned workers. One in an object store (docs/object_stores.md) cannot be used after a fork.
 
     Args:
-        path: folder of the store.
+        path: folder of the store, or its address in an object store.
         expect: settings that the store must have been made with; None takes any.
         command: what to type to make the store, for the error message.
+        cache: where chunks from an object store are kept; None takes the one that the environment describes.
 
     Raises:
-        StoreError: no store there, no scans in it, or it was made with other settings.
+        StoreError: no store there, no scans in it, or it was made with other settings; or its server says no.
     """
 
     def __init__(
-        self, path: Path | str, *, expect: StoreSpec | None = None, command: str = "lungdet preprocess data=..."
+        self,
+        path: Path | str | ObjectFolder,
+        *,
+        expect: StoreSpec | None = None,
+        command: str = "lungdet preprocess data=...",
+        cache: ChunkCache | None = None,
     ) -> None:
-        self.path = Path(path)
-        if not self.path.exists():
-            raise StoreError(f"no store at {self.path}; make it: {command}")
-        if expect is not None:
-            check_marker(self.path, expect, command=f"{command} overwrite=true")
-        record = read_marker(self.path)
+        self.path, self._cache = as_location(path), cache
+        try:
+            record = (
+                read_marker(self.path)
+                if expect is None
+                else check_marker(self.path, expect, command=f"{command} overwrite=true")
+            )
+        except MissingFileError as error:
+            raise StoreError(f"no store at {self.path}; make it: {command}") from error
         self.fingerprint: str = record["fingerprint"]
         self.spec = StoreSpec.from_dict(record["spec"])
-        folders = (p for p in (self.path / "scans").iterdir() if not p.name.startswith(".") and p.is_dir())
-        self.series_uids: tuple[str, ...] = tuple(sorted(p.name for p in folders))
+        self.series_uids: tuple[str, ...] = stored_series(self.path)
         if not self.series_uids:
             raise StoreError(f"{self.path} holds no scans yet; finish it: {command}")
         self._known = frozenset(self.series_uids)
@@ -81,10 +100,11 @@ class CtStore:
         self._arrays: OrderedDict[tuple[str, str], ArrayReader] = OrderedDict()
         self._most_open: int | None = None
         self._watch = DiskWatch()
+        self._fetches = Fetches()
 
     def __getstate__(self) -> dict[str, Any]:
         """Without open files: the process that unpickles opens its own."""
-        opened = ("_records", "_arrays", "_most_open", "_watch")
+        opened = ("_records", "_arrays", "_most_open", "_watch", "_fetches")
         return {name: value for name, value in self.__dict__.items() if name not in opened}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -123,6 +143,7 @@ class CtStore:
         Raises:
             StoreError: no such series.
         """
+        self._fetch_records(series_uids)
         records = {uid: self._record(uid) for uid in series_uids}
         return {uid: pixel_hash(record.content_hash, record.geometry.shape_zyx) for uid, record in records.items()}
 
@@ -163,7 +184,7 @@ class CtStore:
         shape = tuple(int(n) for n in shape_zyx)
         hu = np.full(shape, self.spec.air_hu, np.int16)
         valid = np.zeros(shape, bool)
-        start = crop_starts([geometry], _points(center_xyz_mm), shape)[0].tolist()
+        start = crop_starts([geometry], finite_points(center_xyz_mm), shape)[0].tolist()
         low, box = crop_overlap(start, shape, geometry.shape_zyx)
         if hu[box].size:
             self._read([_Box(self._array(series_uid, "hu"), low, hu[box])])
@@ -190,8 +211,10 @@ class CtStore:
             int16 [N, d, h, w].
         """
         shape = tuple(int(n) for n in shape_zyx)
+        if isinstance(self.path, ObjectFolder):
+            self._open_together(series_uids)
         geometries = [self._record(uid).geometry for uid in series_uids]
-        starts = crop_starts(geometries, _points(centers_xyz_mm), shape)
+        starts = crop_starts(geometries, finite_points(centers_xyz_mm), shape)
         wholes = np.array([geometry.shape_zyx for geometry in geometries]).reshape(-1, 3)
         inside = np.all((starts >= 0) & (starts + shape <= wholes), axis=1).tolist()
         if out is None:
@@ -210,6 +233,14 @@ class CtStore:
 
     def _read(self, boxes: list[_Box]) -> None:
         """Fill the boxes; those after one that had to wait for the disk are announced, many at once."""
+        if isinstance(self.path, ObjectFolder):
+            for first in range(0, len(boxes), _FETCHED_TOGETHER):
+                some = boxes[first : first + _FETCHED_TOGETHER]
+                for box in some:
+                    box.array.announce(box.start, box.out.shape)
+                for box in some:
+                    box.array.read(box.start, box.out)
+            return
         done = 0
         self._watch.begin()
         while done < len(boxes):
@@ -238,15 +269,37 @@ class CtStore:
     def _array(self, series_uid: str, name: str) -> ArrayReader:
         array = self._arrays.get((series_uid, name))
         if array is None:
-            folder = self._folder(series_uid)
-            if self._most_open is None:
-                self._most_open = _most_open()
-            while len(self._arrays) >= self._most_open:
-                self._arrays.popitem(last=False)  # the one opened first: all are asked for alike in training
-            array = self._arrays[series_uid, name] = ShardReader(folder / name)
+            array = self._open(series_uid, name)
+            self._keep(series_uid, name, array)
         return array
 
-    def _folder(self, series_uid: str) -> Path:
+    def _open(self, series_uid: str, name: str) -> ArrayReader:
+        folder = self._folder(series_uid)
+        if isinstance(folder, Path):
+            return ShardReader(folder / name)
+        return RemoteShardReader(folder / name, cache=self._cache or shared_cache(), fetches=self._fetches)
+
+    def _keep(self, series_uid: str, name: str, array: ArrayReader) -> None:
+        if self._most_open is None:
+            self._most_open = _most_open()
+        while len(self._arrays) >= self._most_open:
+            self._arrays.popitem(last=False)  # the one opened first: all are asked for alike in training
+        self._arrays[series_uid, name] = array
+
+    def _open_together(self, series_uids: Sequence[str]) -> None:
+        """Ask for what is not known yet of these scans, all at once: a request takes long whatever it asks for."""
+        self._fetch_records(series_uids)
+        unopened = [uid for uid in dict.fromkeys(series_uids) if (uid, "hu") not in self._arrays]
+        for uid, array in zip(unopened, each(lambda uid: self._open(uid, "hu"), unopened), strict=True):
+            self._keep(uid, "hu", array)
+
+    def _fetch_records(self, series_uids: Sequence[str]) -> None:
+        """Ask for the records of scans in an object store, all at once."""
+        if isinstance(self.path, ObjectFolder):
+            unknown = [uid for uid in dict.fromkeys(series_uids) if uid not in self._records]
+            self._records.update(zip(unknown, each(self._read_record, unknown), strict=True))
+
+    def _folder(self, series_uid: str) -> StoreLocation:
         if series_uid not in self._known:
             near = difflib.get_close_matches(str(series_uid), self.series_uids, n=1)
             hint = f"; the nearest is {near[0]}" if near else ""
@@ -256,26 +309,26 @@ class CtStore:
     def _record(self, series_uid: str) -> _Record:
         record = self._records.get(series_uid)
         if record is None:
-            folder = self._folder(series_uid)
-            try:
-                attributes = json.loads((folder / "zarr.json").read_text())["attributes"]["lungdet"]
-                record = _Record(
-                    Geometry.from_dict(attributes["geometry"]),
-                    Geometry.from_dict(attributes["source"]["geometry"]),
-                    attributes["content_hash"],
-                )
-            except (OSError, ValueError, KeyError) as error:
-                raise StoreError(f"{folder}: damaged ({error}); delete it and preprocess again") from error
-            self._records[series_uid] = record
+            self._folder(series_uid)  # refuses an unknown name
+            if isinstance(self.path, ObjectFolder):
+                place = bisect.bisect_left(self.series_uids, series_uid)
+                self._fetch_records(self.series_uids[place : place + _RECORDS_AHEAD])
+            else:
+                self._records[series_uid] = self._read_record(series_uid)
+            record = self._records[series_uid]
         return record
 
-
-def _points(centers_xyz_mm: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    points = np.asarray(centers_xyz_mm, np.float64).reshape(-1, 3)
-    if not np.isfinite(points).all():
-        wrong = points[~np.isfinite(points).all(axis=1)][0].tolist()
-        raise StoreError(f"the centre of a crop must be three finite numbers, x, y, z in mm; got {wrong}")
-    return points
+    def _read_record(self, series_uid: str) -> _Record:
+        folder = self._folder(series_uid)
+        try:
+            attributes = json.loads((folder / "zarr.json").read_text())["attributes"]["lungdet"]
+            return _Record(
+                Geometry.from_dict(attributes["geometry"]),
+                Geometry.from_dict(attributes["source"]["geometry"]),
+                attributes["content_hash"],
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise StoreError(f"{folder}: damaged ({error}); delete it and preprocess again") from error
 
 
 def _most_open() -> int:
@@ -291,26 +344,3 @@ def _most_open() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
             soft = allowed
     return OPEN_ARRAYS if soft == resource.RLIM_INFINITY else max(1, min(OPEN_ARRAYS, soft // 2))
-
-
-def crop_starts(
-    geometries: Sequence[Geometry], centers_xyz_mm: npt.NDArray[Any], shape: Sequence[int]
-) -> npt.NDArray[np.int64]:
-    """Index of each crop's first voxel: int64 [N, 3], may be negative."""
-    centers = np.rint(world_to_index_each(geometries, centers_xyz_mm)).astype(np.int64)
-    starts: npt.NDArray[np.int64] = centers - np.asarray(shape) // 2
-    return starts
-
-
-def crop_overlap(
-    start: Sequence[int], shape: Sequence[int], whole: Sequence[int]
-) -> tuple[list[int], tuple[slice, slice, slice]]:
-    """The part of a box that lies inside the volume: its first voxel there, and where in the box it goes.
-
-    A box that lies outside altogether has an empty part.
-    """
-    low = [max(0, b) for b in start]
-    z, y, x = (
-        slice(first - b, max(first, min(n, b + m)) - b) for first, b, m, n in zip(low, start, shape, whole, strict=True)
-    )
-    return low, (z, y, x)

@@ -6,6 +6,7 @@ There is no low-pass filter before downsampling, as there is none in SimpleITK's
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from lungdet.geometry import Geometry
 
 IntArray = npt.NDArray[np.int16]
+FloatPlane = npt.NDArray[np.float32]
 
 
 def resample_linear(hu: IntArray, source: Geometry, target: Geometry) -> IntArray:
@@ -30,20 +32,31 @@ def resample_linear(hu: IntArray, source: Geometry, target: Geometry) -> IntArra
     """
     if target == source:
         return hu
-    step_z, step_y, step_x = (t / s for t, s in zip(target.spacing_zyx_mm, source.spacing_zyx_mm, strict=True))
-    # Corner-aligned: the centre of new voxel n lies at (n + 0.5) * step - 0.5 of the old index.
-    positions = np.clip((np.arange(target.shape_zyx[0]) + 0.5) * step_z - 0.5, 0, hu.shape[0] - 1)
     out = np.empty(target.shape_zyx, np.int16)
-    planes: dict[int, npt.NDArray[np.float32]] = {}
-    for n, position in enumerate(positions):
-        low = int(position)
-        high = min(low + 1, hu.shape[0] - 1)
-        planes = {
-            z: planes[z] if z in planes else _plane(hu[z], target.shape_zyx[1:], step_y, step_x) for z in (low, high)
-        }
-        weight = float(position) - low
+    for plane, (low, high, weight) in zip(out, _neighbours(hu, source, target), strict=True):
         # Written as int16 by OpenCV, which rounds to the nearest even number as np.rint does.
-        cv2.addWeighted(planes[low], 1 - weight, planes[high], weight, 0.0, dst=out[n], dtype=cv2.CV_16S)
+        cv2.addWeighted(low, 1 - weight, high, weight, 0.0, dst=plane, dtype=cv2.CV_16S)
+    return out
+
+
+def resample_mask(mask: npt.NDArray[np.bool_], source: Geometry, target: Geometry) -> npt.NDArray[np.uint8]:
+    """A mask on the grid `target = source.resampled(...)`: 1 where linear interpolation gives one half or more.
+
+    Args:
+        mask: bool [D, H, W] on the grid of `source`.
+        source: where `mask` lies.
+        target: same outer corner and directions, another spacing.
+
+    Returns:
+        uint8 of `target.shape_zyx`, 0 and 1.
+    """
+    if target == source:
+        return mask.view(np.uint8)
+    out = np.zeros(target.shape_zyx, np.uint8)
+    blended = np.empty(target.shape_zyx[1:], np.int16)  # thousandths, a slice at a time
+    for plane, (low, high, weight) in zip(out, _neighbours(mask * np.int16(1000), source, target), strict=True):
+        cv2.addWeighted(low, 1 - weight, high, weight, 0.0, dst=blended, dtype=cv2.CV_16S)
+        np.greater_equal(blended, 500, out=plane.view(bool))
     return out
 
 
@@ -66,6 +79,21 @@ def resample_nearest(codes: npt.NDArray[np.uint8], source: Geometry, target: Geo
         for n, t, s, m in zip(target.shape_zyx, target.spacing_zyx_mm, source.spacing_zyx_mm, codes.shape, strict=True)
     ]
     return codes[np.ix_(*nearest)]
+
+
+def _neighbours(hu: IntArray, source: Geometry, target: Geometry) -> Iterator[tuple[FloatPlane, FloatPlane, float]]:
+    """For each new slice the old ones below and above it, on the new in-plane grid, and the weight of the one above."""
+    step_z, step_y, step_x = (t / s for t, s in zip(target.spacing_zyx_mm, source.spacing_zyx_mm, strict=True))
+    # Corner-aligned: the centre of new voxel n lies at (n + 0.5) * step - 0.5 of the old index.
+    positions = np.clip((np.arange(target.shape_zyx[0]) + 0.5) * step_z - 0.5, 0, hu.shape[0] - 1)
+    planes: dict[int, FloatPlane] = {}
+    for position in positions.tolist():
+        low = int(position)
+        high = min(low + 1, hu.shape[0] - 1)
+        planes = {
+            z: planes[z] if z in planes else _plane(hu[z], target.shape_zyx[1:], step_y, step_x) for z in (low, high)
+        }
+        yield planes[low], planes[high], position - low
 
 
 def _plane(image: IntArray, shape: tuple[int, ...], step_y: float, step_x: float) -> npt.NDArray[np.float32]:

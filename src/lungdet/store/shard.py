@@ -10,6 +10,7 @@ import functools
 import json
 import mmap
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,8 +21,11 @@ import numpy.typing as npt
 from numcodecs import blosc
 
 from lungdet.errors import StoreError
+from lungdet.store.location import StoreLocation
 from lungdet.store.read_ahead import announce
 
+#: Where an array's one shard lies in its folder.
+SHARD = "c/0/0/0"
 _CHECKSUM_BYTES = 4
 
 
@@ -40,8 +44,10 @@ class ArrayReader(Protocol):
         ...
 
 
-class ShardReader:
-    """Reads boxes of an array that `lungdet.store.writer` wrote: one shard, little-endian, blosc or no compression.
+class ShardArray(ABC):
+    """Boxes of an array that `lungdet.store.writer` wrote: one shard, little-endian, blosc or no compression.
+
+    A subclass says where its bytes come from.
 
     Args:
         folder: the array's folder, with zarr.json and c/0/0/0.
@@ -50,7 +56,7 @@ class ShardReader:
         StoreError: not such an array, or a shard that is shorter than its index says.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: StoreLocation) -> None:
         # A chunk is too small to share among threads, and the pool of blosc does not live through a fork. zarr-python
         # sets the same switch.
         blosc.use_threads = False
@@ -75,34 +81,40 @@ class ShardReader:
         ):
             raise StoreError(f"{folder}: an array that lungdet did not write (codecs {codecs}, shard {shard})")
         self._grid = tuple(s // c for s, c in zip(shard, self._chunk, strict=True))
-        self._bytes, self._index = self._open()
-        self._view = memoryview(self._bytes)
-        self._plain = None if "blosc" in codecs else self._uncompressed()
+        self._is_plain = "blosc" not in codecs
+        data, self._index = self._open()
+        self._use(data)
 
+    @abstractmethod
     def _open(self) -> tuple[mmap.mmap | bytes, npt.NDArray[np.int64]]:
         """The shard's bytes, and int64 [gz, gy, gx, 2]: offset (-1 where there is none) and length of each chunk."""
-        path = self._folder / "c" / "0" / "0" / "0"
-        size = 16 * int(np.prod(self._grid)) + _CHECKSUM_BYTES
-        try:
-            with path.open("rb", buffering=0) as file:
-                length = os.fstat(file.fileno()).st_size
-                if length < size:
-                    raise StoreError(
-                        f"{path}: {length} bytes, shorter than its index of {size}; preprocess this scan again"
-                    )
-                # Read, not mapped: on a cold cache one request instead of one for every page.
-                tail = os.pread(file.fileno(), size, length - size)
-                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except FileNotFoundError:  # zarr leaves out a shard that holds nothing but the fill value
-            return b"", np.full((*self._grid, 2), -1, np.int64)
-        # The kernel's guess of what will be read next fetches what lies between the chunks; ours is `announce`.
-        data.madvise(mmap.MADV_RANDOM)
+
+    def _no_chunks(self) -> npt.NDArray[np.int64]:
+        return np.full((*self._grid, 2), -1, np.int64)
+
+    @property
+    def _index_bytes(self) -> int:
+        """Length of the index at the end of the shard."""
+        return 16 * int(np.prod(self._grid)) + _CHECKSUM_BYTES
+
+    def _parse_index(self, tail: bytes, length: int) -> npt.NDArray[np.int64]:
+        """The index of a shard of `length` bytes from its last `_index_bytes`: int64 [gz, gy, gx, 2]."""
+        size = self._index_bytes
+        path = self._folder / SHARD
+        if length < size:
+            raise StoreError(f"{path}: {length} bytes, shorter than its index of {size}; preprocess this scan again")
         entries, checksum = tail[:-_CHECKSUM_BYTES], int.from_bytes(tail[-_CHECKSUM_BYTES:], "little")
         index = np.frombuffer(entries, "<i8").reshape(*self._grid, 2)
         stored = index[index[..., 0] >= 0]
         if google_crc32c.value(entries) != checksum or (stored.sum(axis=-1) > length - size).any():
             raise StoreError(f"{path}: its index is damaged; preprocess this scan again")
-        return data, index
+        return index
+
+    def _use(self, data: mmap.mmap | bytes) -> None:
+        """Read from these bytes from now on."""
+        self._bytes = data
+        self._view = memoryview(data)
+        self._plain = self._uncompressed() if self._is_plain else None
 
     def _uncompressed(self) -> npt.NDArray[Any]:
         """The stored chunks in the order of the file: [n, *chunk], no copy.
@@ -115,18 +127,6 @@ class ShardReader:
         if (offsets[offsets >= 0] % size).any() or (self._index[offsets >= 0, 1] != size).any():
             raise StoreError(f"{self._folder}: uncompressed chunks with gaps between them; preprocess this scan again")
         return np.ndarray((len(self._bytes) // size, *self._chunk), self.dtype, self._bytes)
-
-    def announce(self, start_zyx: Sequence[int], shape_zyx: Sequence[int]) -> None:
-        """Have the kernel fetch what a later `read` of this box needs; returns at once."""
-        if not isinstance(self._bytes, mmap.mmap):
-            return
-        (z, y, x), (depth, height, width), (chunk_z, chunk_y, chunk_x) = start_zyx, shape_zyx, self._chunk
-        chunks = self._index[
-            z // chunk_z : (z + depth - 1) // chunk_z + 1,
-            y // chunk_y : (y + height - 1) // chunk_y + 1,
-            x // chunk_x : (x + width - 1) // chunk_x + 1,
-        ]
-        announce(self._bytes, chunks)
 
     def read(self, start_zyx: Sequence[int], out: npt.NDArray[Any]) -> None:
         """Fill `out` with the box that begins at `start_zyx` and lies inside the array.
@@ -164,6 +164,42 @@ class ShardReader:
                 f"{self._folder}: chunk {place} does not decode ({error}); delete {self._folder.parent} and preprocess "
                 "this scan again"
             ) from error
+
+
+class ShardReader(ShardArray):
+    """Reads an array in a local folder, by a memory map; arguments and errors as `ShardArray`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder
+        super().__init__(folder)
+
+    def _open(self) -> tuple[mmap.mmap | bytes, npt.NDArray[np.int64]]:
+        """The shard's bytes, and int64 [gz, gy, gx, 2]: offset (-1 where there is none) and length of each chunk."""
+        path = self._path / SHARD
+        size = self._index_bytes
+        try:
+            with path.open("rb", buffering=0) as file:
+                length = os.fstat(file.fileno()).st_size
+                # Read, not mapped: on a cold cache one request instead of one for every page.
+                index = self._parse_index(os.pread(file.fileno(), size, max(0, length - size)), length)
+                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except FileNotFoundError:  # zarr leaves out a shard that holds nothing but the fill value
+            return b"", self._no_chunks()
+        # The kernel's guess of what will be read next fetches what lies between the chunks; ours is `announce`.
+        data.madvise(mmap.MADV_RANDOM)
+        return data, index
+
+    def announce(self, start_zyx: Sequence[int], shape_zyx: Sequence[int]) -> None:
+        """Have the kernel fetch what a later `read` of this box needs; returns at once."""
+        if not isinstance(self._bytes, mmap.mmap):
+            return
+        (z, y, x), (depth, height, width), (chunk_z, chunk_y, chunk_x) = start_zyx, shape_zyx, self._chunk
+        chunks = self._index[
+            z // chunk_z : (z + depth - 1) // chunk_z + 1,
+            y // chunk_y : (y + height - 1) // chunk_y + 1,
+            x // chunk_x : (x + width - 1) // chunk_x + 1,
+        ]
+        announce(self._bytes, chunks)
 
 
 @functools.lru_cache(maxsize=4096)

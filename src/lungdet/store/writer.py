@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable
+import tempfile
+import uuid
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from lungdet.errors import LungdetError, StoreError
 from lungdet.io.metaimage import parse_header
 from lungdet.io.scan import METAIMAGE_SUFFIXES, Scan, read_scan, scan_suffix
 from lungdet.store.given_mask import read_given_mask
+from lungdet.store.location import ObjectFolder, StoreLocation
 from lungdet.store.lung_mask import lung_mask
+from lungdet.store.object_client import each
+from lungdet.store.remote_writer import upload_scan
 from lungdet.store.resample import resample_linear
 from lungdet.store.schema import FORMAT_VERSION, StoreSpec
 from lungdet.store.shard import ShardReader
@@ -28,18 +32,18 @@ PARTIAL_PREFIX = ".partial-"
 
 def write_scan(
     path: Path,
-    store: Path,
+    store: StoreLocation,
     spec: StoreSpec,
     *,
     series_uid: str,
     mask_path: Path | None = None,
     read: Callable[[Path], Scan] = read_scan,
 ) -> None:
-    """Preprocess one scan and rename it into place; one of the same name that is there is replaced.
+    """Preprocess one scan and put it in place; one of the same name that is there is replaced.
 
     Args:
         path: what `read` reads.
-        store: folder of the store.
+        store: folder of the store, or its address in an object store.
         spec: how.
         series_uid: the name it gets in the store.
         mask_path: a lung mask on the scan's own grid, stored with its codes; computed from the HU when None.
@@ -47,16 +51,22 @@ def write_scan(
 
     Raises:
         ScanError: the file cannot be read, or the mask is not of this scan; the store is left as it was.
-        StoreError: a name that cannot be a folder's.
+        StoreError: a name that cannot be a folder's; or the object store says no.
     """
     if not series_uid or series_uid.startswith(".") or Path(series_uid).name != series_uid:
         raise StoreError(f"series_uid={series_uid!r} cannot be the name of a folder; choose another name for {path}")
+    if isinstance(store, ObjectFolder):
+        with tempfile.TemporaryDirectory(prefix="lungdet-") as folder:
+            write_scan(path, Path(folder), spec, series_uid=series_uid, mask_path=mask_path, read=read)
+            upload_scan(Path(folder) / "scans" / series_uid, store / "scans" / series_uid)
+        return
     scan = read(path)
     low, high = spec.clip_hu
     np.clip(scan.hu, low, high, out=scan.hu)  # in place: a scan is a few hundred MB
     target = scan.geometry if isinstance(spec.spacing_mm, str) else scan.geometry.resampled(_three(spec.spacing_mm))
     hu = resample_linear(scan.hu, scan.geometry, target)
-    partial = store / "scans" / f"{PARTIAL_PREFIX}{os.getpid()}-{series_uid}"
+    # Not by process id: two containers of a cluster may have the same, and work on one scan when one is slow to answer.
+    partial = store / "scans" / f"{PARTIAL_PREFIX}{uuid.uuid4().hex}-{series_uid}"
     shutil.rmtree(partial, ignore_errors=True)
     try:
         group = zarr.open_group(partial, mode="w", zarr_format=3)
@@ -84,17 +94,42 @@ def write_scan(
         raise
 
 
-def is_current(path: Path, store: Path, spec: StoreSpec, *, series_uid: str, mask_path: Path | None = None) -> bool:
+def current_scans(
+    paths: Mapping[str, Path], store: StoreLocation, spec: StoreSpec, *, mask_paths: Mapping[str, Path]
+) -> list[str]:
+    """The series that `is_current` says are; an object store is asked about many at once.
+
+    Args:
+        paths: series_uid -> source.
+        store: which may hold them.
+        spec: how they are to be stored.
+        mask_paths: series_uid -> delivered lung mask, where there is one.
+    """
+
+    def check(uid: str) -> bool:
+        return is_current(paths[uid], store, spec, series_uid=uid, mask_path=mask_paths.get(uid))
+
+    answers = each(check, paths) if isinstance(store, ObjectFolder) else map(check, paths)
+    return [uid for uid, answer in zip(paths, answers, strict=True) if answer]
+
+
+def is_current(
+    path: Path, store: StoreLocation, spec: StoreSpec, *, series_uid: str, mask_path: Path | None = None
+) -> bool:
     """Whether the store holds this scan as `write_scan` would write it now, judged by names and sizes of the files.
 
-    A source that is not there any more is taken to be unchanged; arrays that are cut short are not current.
+    A source that is not there any more is taken to be unchanged; arrays that are cut short are not current (in an
+    object store there are none).
+
+    Raises:
+        StoreError: the object store says no.
     """
+    if isinstance(store, Path) and not _arrays_are_whole(store / "scans" / series_uid, spec):
+        return False
     try:
-        for name in ("hu", "lung_mask") if spec.lung_mask else ("hu",):
-            ShardReader(store / "scans" / series_uid / name)
         attributes = json.loads((store / "scans" / series_uid / "zarr.json").read_text())["attributes"]["lungdet"]
         source, mask = attributes["source"], attributes["mask_source"]
-    except (StoreError, OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False
     if attributes.get("fingerprint") != spec.fingerprint:
         return False
@@ -103,6 +138,15 @@ def is_current(path: Path, store: Path, spec: StoreSpec, *, series_uid: str, mas
         return mask == wanted and all(source.get(key) == value for key, value in _identity(path).items())
     except (OSError, LungdetError):
         return True
+
+
+def _arrays_are_whole(scan: Path, spec: StoreSpec) -> bool:
+    try:
+        for name in ("hu", "lung_mask") if spec.lung_mask else ("hu",):
+            ShardReader(scan / name)
+    except StoreError:
+        return False
+    return True
 
 
 def _identity(path: Path) -> dict[str, Any]:

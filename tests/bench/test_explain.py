@@ -17,7 +17,7 @@ def test_all_contenders_are_timed(shape: tuple[int, ...]) -> None:
     assert (float(images.min()), float(images.max())) == (0, 1)
     rates = module.occlusion_rates(small_network(len(shape)), images, rounds=2)
     size = 4 if len(shape) == 2 else 16
-    assert list(rates) == [module.ONE_BY_ONE, f"batches of {size}", f"batches of {size}, quick copy"]
+    assert list(rates) == [module.ONE_BY_ONE, f"batches of {size}", "windows, batches of 16"]
     assert all(len(found) == 2 and min(found) > 0 for found in rates.values())
 
 

@@ -50,3 +50,18 @@ def small_network(n_axes: int, *, seed: int = 0, in_channels: int = 1) -> nn.Seq
         with torch.no_grad():  # so that probabilities spread over (0, 1)
             network[-1].weight.mul_(8)  # type: ignore[operator]
     return network.eval()
+
+
+def with_statistics(network: nn.Module) -> nn.Module:
+    """Draw the statistics of batch norms, which of random weights are 0 and 1; evaluation mode."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            for tensor, low, high in (
+                (module.running_mean, -0.2, 0.2),
+                (module.running_var, 0.5, 2.0),
+                (module.weight.data, 0.7, 1.4),
+                (module.bias.data, -0.3, 0.3),
+            ):
+                assert tensor is not None
+                tensor.uniform_(low, high)
+    return network.eval()

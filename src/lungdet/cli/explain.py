@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
 from lungdet.cli.application import launch, with_absolute_paths
-from lungdet.errors import ConfigError, LungdetError
+from lungdet.cli.executor import make_executor, scheduler_words
+from lungdet.errors import ConfigError, LungdetError, RunError
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import nn
+    from torch import Tensor, nn
 
+    from lungdet.cli.case_work import Parts
     from lungdet.cli.explained_run import ExplainedRun
     from lungdet.evaluation.results import Finding
+    from lungdet.executors.outcome import Executor
+    from lungdet.executors.prepared import Prepared
     from lungdet.explain.methods import Method
     from lungdet.explanations.case_store import CaseStore
     from lungdet.explanations.cases import CaseChoice
@@ -35,36 +40,40 @@ def run(cfg: DictConfig) -> None:
 
     Raises:
         ConfigError: a value out of range, no case that fits, or explanations of other settings in the folder.
+        ClusterError: see `DaskExecutor`.
         RunError: a run that is no classifier, or whose data or predictions are gone.
     """
+    from lungdet.config import check_config
+
+    cfg = with_absolute_paths(cfg)
+    check_config(cfg, root="explain")
+    check_values(cfg)
+    with make_executor(cfg) as executor:
+        explain(cfg, executor)
+
+
+def explain(cfg: DictConfig, executor: Executor) -> None:
+    """See `run`."""
+    from lungdet.cli.case_work import open_studies
     from lungdet.cli.explained_run import open_explained
     from lungdet.cli.explanation_page import notes, on_page, rows_of, summarise
-    from lungdet.config import check_config
     from lungdet.config.build import build
-    from lungdet.explain.fill_rules import resolved
     from lungdet.explanations.cases import CaseChoice, choose_cases
     from lungdet.explanations.faithfulness import FaithfulnessChoice
     from lungdet.explanations.files import write_explanations
     from lungdet.explanations.pictures import HeatMapChoice
-    from lungdet.explanations.study import CurveChoice, Study
+    from lungdet.explanations.study import CurveChoice
     from lungdet.training.run_directory import find_run
 
-    cfg = with_absolute_paths(cfg)
-    check_config(cfg, root="explain")
-    choice, curves = CaseChoice(**plain(cfg.cases)), CurveChoice(**cfg.curves)
+    choice = CaseChoice(**plain(cfg.cases))
+    CurveChoice(**cfg.curves)  # refuses what is out of range before anything is opened
     faithfulness, heat_map = FaithfulnessChoice(**cfg.faithfulness), HeatMapChoice(**cfg.heat_map)
-    check_values(cfg)
     method: Method = build(cfg.explain)
     run_directory = find_run(cfg.run, Path(cfg.paths.runs), holding="predictions.parquet")
     explained = open_explained(run_directory, run_directory.checkpoint(cfg.checkpoint), device=cfg.device)
     chosen = choose_cases(explained.predictions, choice)
-    classifier, because = make_classifier(explained, batch_size=method.batch_size, accelerate=cfg.accelerate)
-    study = Study(
-        method=method,
-        classifier=classifier,
-        fill=resolved(method.fill, explained.fill_data()),
-        curves=curves,
-    )
+    cases = open_studies(cfg, explained)
+    study = cases.study
     settings = {
         "explain": plain(cfg.explain),
         "curves": plain(cfg.curves),
@@ -74,8 +83,10 @@ def run(cfg: DictConfig) -> None:
     folder = run_directory.path / "explanations" / method.name if cfg.out is None else Path(cfg.out)
     store = open_store(folder, {**explained.facts, **settings}, overwrite=cfg.overwrite)
     log.info("%s of %d cases of %s: %s", method.name, len(chosen), run_directory.path.name, folder)
-    shown = explain_cases(study, explained, chosen, store)
-    measured = measure_cases(study, explained, choice, faithfulness, store)
+    checkpoint = run_directory.checkpoint(cfg.checkpoint)
+    show, measure = (cases.as_work(cfg, checkpoint, name) for name in ("show", "measure"))
+    shown = explain_cases(show, explained, chosen, store, executor)
+    measured = measure_cases(measure, explained, choice, faithfulness, store=store, executor=executor)
     randomised, no_randomised = randomise(study, explained, chosen, cfg.random_weights)
     found = summarise(
         explained,
@@ -84,7 +95,7 @@ def run(cfg: DictConfig) -> None:
         measured=measured,
         randomised=(randomised, no_randomised),
         faithfulness=faithfulness,
-        notes=[*because, *notes(explained, method, chosen, shown)],
+        notes=[*cases.because, *notes(explained, method, chosen, shown)],
         settings={**settings, **{name: plain(cfg[name]) for name in _SHOWN_SETTINGS}},
         n_bars=cfg.n_bars,
     )
@@ -111,32 +122,52 @@ def check_values(cfg: DictConfig) -> None:
 
 
 def make_classifier(explained: ExplainedRun, *, batch_size: int, accelerate: bool) -> tuple[Any, list[Finding]]:
-    """The network with its quick copy, where there is one that gives the same probabilities."""
-    import torch
-
+    """The network with its quicker ways, each where it gives the same probabilities, and notes on those that do not."""
     from lungdet.evaluation.results import Finding
-    from lungdet.explain.accelerated import accelerated
     from lungdet.explain.scores import Classifier
+    from lungdet.explain.window_scores import window_probability
     from lungdet.losses.classification import binary_logit
 
-    plain_one = Classifier(explained.network, binary_logit, single=explained.single)
+    found = Classifier(explained.network, binary_logit, single=explained.single)
     if not accelerate or explained.device.type != "cpu":
-        return plain_one, []
+        return found, []
     rows = explained.predictions["row"].to_numpy()[:batch_size]
     images = explained.datamodule.evaluation_batch(rows)["image"]
-    images = images.repeat(-(-batch_size // len(images)), *(1,) * (images.ndim - 1))[:batch_size]
+    notes = []
     try:
-        quick: nn.Module = accelerated(explained.network, images)
-        with torch.no_grad():
-            answers = [torch.sigmoid(binary_logit(net(images))) for net in (explained.network, quick)]
-        difference = float((answers[0] - answers[1]).abs().max())
-        if difference <= _LARGEST_DIFFERENCE:
-            return dataclasses.replace(plain_one, quick=quick), []
-        reason = f"its probabilities differ by {difference:.1g}"
+        windows = window_probability(explained.network, binary_logit, images[:1], batch_size=batch_size)
+        found = dataclasses.replace(found, windows=windows)
+        log.info("occluding by windows: of each layer only what a part changes is computed")
     except LungdetError as error:
-        reason = str(error)
-    log.info("explaining with the network itself, not with its quick copy: %s", reason)
-    return plain_one, [Finding("note", "accelerate", f"The network itself was asked, not its quick copy: {reason}.")]
+        notes.append(f"Whole images were occluded, not windows of them: {error}.")
+    try:
+        found = dataclasses.replace(found, quick=quick_copy(explained.network, images, batch_size=batch_size))
+    except LungdetError as error:
+        notes.append(f"The network itself was asked, not its quick copy: {error}.")
+    for note in notes:
+        log.info("%s", note)
+    return found, [Finding("note", "accelerate", note) for note in notes]
+
+
+def quick_copy(network: nn.Module, images: Tensor, *, batch_size: int) -> nn.Module:
+    """A traced copy of the network.
+
+    Raises:
+        LungdetError: there is none that gives the same probabilities.
+    """
+    import torch
+
+    from lungdet.explain.accelerated import accelerated
+    from lungdet.losses.classification import binary_logit
+
+    images = images.repeat(-(-batch_size // len(images)), *(1,) * (images.ndim - 1))[:batch_size]
+    quick: nn.Module = accelerated(network, images)
+    with torch.no_grad():
+        answers = [torch.sigmoid(binary_logit(net(images))) for net in (network, quick)]
+    difference = float((answers[0] - answers[1]).abs().max())
+    if not difference <= _LARGEST_DIFFERENCE:
+        raise RunError(f"its probabilities differ by {difference:.1g}")
+    return quick
 
 
 def open_store(folder: Path, key: dict[str, Any], *, overwrite: bool) -> CaseStore:
@@ -157,50 +188,42 @@ def open_store(folder: Path, key: dict[str, Any], *, overwrite: bool) -> CaseSto
     return store
 
 
-def explain_cases(study: Study, explained: ExplainedRun, chosen: pd.DataFrame, store: CaseStore) -> list[ShownCase]:
+def explain_cases(
+    show: Prepared[Parts], explained: ExplainedRun, chosen: pd.DataFrame, store: CaseStore, executor: Executor
+) -> list[ShownCase]:
     """Explain the cases of the page; those that are there already are read."""
-    from lungdet.cli.progress import scan_progress
+    from lungdet.cli.case_work import work_out
     from lungdet.explanations.study import ShownCase
 
-    shown = []
-    with scan_progress("explain", total=len(chosen), items="cases") as advance:
-        for done, row in enumerate(chosen["row"].tolist(), start=1):
-            there = store.read(f"shown-{row}")
-            if there is None:
-                case = study.show(explained.case(row))
-                record, arrays = case.to_parts()
-                store.write(f"shown-{row}", record, **arrays)
-            else:
-                case = ShownCase.of_parts(*there)
-            shown.append(case)
-            advance(done, len(chosen))
-    return shown
+    rows = {f"shown-{row}": row for row in chosen["row"].tolist()}
+    found = work_out(show, rows, store, executor, title="explain", shared=explained.directory.path)
+    return [ShownCase.of_parts(*found[name]) for name in rows]
 
 
 def measure_cases(
-    study: Study, explained: ExplainedRun, choice: CaseChoice, faithfulness: FaithfulnessChoice, store: CaseStore
+    measure: Prepared[Parts],
+    explained: ExplainedRun,
+    choice: CaseChoice,
+    faithfulness: FaithfulnessChoice,
+    *,
+    store: CaseStore,
+    executor: Executor,
 ) -> pd.DataFrame:
     """Measure deletion on more cases than are shown: patient_id, label and the facts of each."""
     import pandas as pd
 
+    from lungdet.cli.case_work import work_out
     from lungdet.cli.explanation_page import rows_of
-    from lungdet.cli.progress import scan_progress
     from lungdet.explanations.cases import draw_by_class
 
     table = explained.predictions[explained.predictions["partition"] == choice.partition]
-    drawn = draw_by_class(table, n=faithfulness.n_cases, seed=faithfulness.seed)
-    rows = []
-    with scan_progress("measure", total=len(drawn), items="cases") as advance:
-        for done, case in enumerate(rows_of(drawn), start=1):
-            name = f"measured-{case['row']}"
-            there = store.read(name)
-            facts = there[0] if there is not None else study.measure(explained.case(case["row"]))
-            if there is None:
-                store.write(name, facts)
-            identity = {key: case[key] for key in ("series_uid", "patient_id", "candidate_id", "label", "probability")}
-            rows.append({**identity, **facts})
-            advance(done, len(drawn))
-    return pd.DataFrame(rows)
+    cases = rows_of(draw_by_class(table, n=faithfulness.n_cases, seed=faithfulness.seed))
+    rows = {f"measured-{case['row']}": case["row"] for case in cases}
+    found = work_out(measure, rows, store, executor, title="measure", shared=explained.directory.path)
+    identity = ("series_uid", "patient_id", "candidate_id", "label", "probability")
+    return pd.DataFrame(
+        [{**{key: case[key] for key in identity}, **found[f"measured-{case['row']}"][0]} for case in cases]
+    )
 
 
 def randomise(
@@ -237,6 +260,7 @@ def plain(node: DictConfig) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point of `lungdet explain`."""
+    sys.argv[1:] = scheduler_words(sys.argv[1:])
     launch("explain", run)
 
 

@@ -58,11 +58,7 @@ def masked_scores(
         ShapeError: not one source per image, or masks of another shape.
     """
     check_batch(images, classes, batch_size=batch_size)
-    if len(sources) != len(images) or any(source.shape != tuple(images.shape[2:]) for source in sources):
-        raise ShapeError(
-            f"{len(images)} image(s) of {tuple(images.shape[2:])} pixels need one set of masks each, of this shape; "
-            f"got {[source.shape for source in sources][:4]}"
-        )
+    check_sources(images, sources)
     scores = [torch.empty(len(source), dtype=torch.float32) for source in sources]
     batches = list(_batches([len(source) for source in sources], batch_size))
 
@@ -121,6 +117,19 @@ def check_batch(images: Tensor, classes: Tensor, *, batch_size: int) -> None:
         raise ShapeError(
             "an explanation needs images [B, C, H, W] or [B, C, D, H, W] and a class each, got "
             f"{tuple(images.shape)} with classes {tuple(classes.shape)}"
+        )
+
+
+def check_sources(images: Tensor, sources: Sequence[MaskSource]) -> None:
+    """Refuse masks that do not belong to the images.
+
+    Raises:
+        ShapeError: not one source per image, or masks of another shape.
+    """
+    if len(sources) != len(images) or any(source.shape != tuple(images.shape[2:]) for source in sources):
+        raise ShapeError(
+            f"{len(images)} image(s) of {tuple(images.shape[2:])} pixels need one set of masks each, of this shape; "
+            f"got {[source.shape for source in sources][:4]}"
         )
 
 

@@ -121,7 +121,13 @@ class Occlusion(Method):
     ) -> list[Attribution]:
         """Explain images."""
         found = occlude(
-            classifier.probability, images, classes=classes, regions=regions, fill=fill, batch_size=self.batch_size
+            classifier.probability,
+            images,
+            classes=classes,
+            regions=regions,
+            fill=fill,
+            batch_size=self.batch_size,
+            windows=classifier.windows,
         )
         return [
             Attribution(

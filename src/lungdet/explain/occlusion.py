@@ -6,6 +6,7 @@ doi:10.1007/978-3-319-10590-1_53.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from lungdet.explain.fills import Fill
 from lungdet.explain.masked_scores import masked_scores, plain_scores
 from lungdet.explain.regions import Regions
 from lungdet.explain.scores import ClassScore
+from lungdet.explain.window_scores import WindowProbability
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -47,6 +49,7 @@ def occlude(
     regions: Sequence[Regions],
     fill: Fill,
     batch_size: int = 16,
+    windows: WindowProbability | None = None,
 ) -> list[Drops]:
     """Occlude every part of every image in turn, `batch_size` occluded images per forward pass.
 
@@ -57,6 +60,8 @@ def occlude(
         regions: the parts of each image; the same object may serve all.
         fill: what replaces a part.
         batch_size: occluded images per forward pass, of one image or several.
+        windows: gives the same probabilities of occluded images and computes only what a part changes; None asks
+            `probability` about whole images.
 
     Returns:
         One `Drops` per image, its parts in the order of `regions`.
@@ -66,9 +71,8 @@ def occlude(
         ShapeError: shapes or numbers that do not fit each other.
     """
     originals = plain_scores(probability, images, classes=classes, batch_size=batch_size)
-    occluded = masked_scores(
-        probability, images, classes=classes, sources=regions, fill_images=fill(images), batch_size=batch_size
-    )
+    ask = functools.partial(masked_scores, probability) if windows is None else windows
+    occluded = ask(images, classes=classes, sources=regions, fill_images=fill(images), batch_size=batch_size)
     return [
         Drops(original=float(original), occluded=after.double().numpy())
         for original, after in zip(originals, occluded, strict=True)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from lungdet.errors import ConfigError, ShapeError
+
+if TYPE_CHECKING:
+    from lungdet.explain.window_scores import WindowProbability
 
 # float32 [N, C, *space] and int64 [N], the class asked for -> float32 [N].
 ClassScore = Callable[[Tensor, Tensor], Tensor]
@@ -36,13 +40,25 @@ def class_logit(network: nn.Module, to_logit: ToLogit) -> ClassScore:
             raise ConfigError(
                 [f"{type(network).__name__} is in training mode, so its answer changes from call to call: type .eval()"]
             )
-        if classes.shape != images.shape[:1] or bool(((classes != 0) & (classes != 1)).any()):
-            raise ShapeError(
-                f"{len(images)} image(s) need {len(images)} class(es) that are 0 or 1, got {classes.tolist()[:8]}"
-            )
-        return to_logit(network(images)) * (2 * classes.to(images.device) - 1)
+        check_classes(len(images), classes)
+        return logit_of_class(network(images), classes, to_logit)
 
     return score
+
+
+def logit_of_class(outputs: Tensor, classes: Tensor, to_logit: ToLogit) -> Tensor:
+    """The logit of the class asked for, float32 [N], of a network's outputs, float [N, 1] or [N, 2]."""
+    return to_logit(outputs) * (2 * classes.to(outputs.device) - 1)
+
+
+def check_classes(n_images: int, classes: Tensor) -> None:
+    """Refuse classes that nothing can be asked about.
+
+    Raises:
+        ShapeError: classes that are not 0 or 1, or not one per image.
+    """
+    if classes.shape != (n_images,) or bool(((classes != 0) & (classes != 1)).any()):
+        raise ShapeError(f"{n_images} image(s) need {n_images} class(es) that are 0 or 1, got {classes.tolist()[:8]}")
 
 
 def class_probability(network: nn.Module, to_logit: ToLogit) -> ClassScore:
@@ -66,12 +82,14 @@ class Classifier:
             for no copy.
         single: the module of `network` that looks at an image once, where the network averages over several looks
             (mirror images, quarter turns), each of which a layer shows lying otherwise. None where it is the network.
+        windows: answers for images with one part masked out sooner than `quick`; None for no such thing.
     """
 
     network: nn.Module
     to_logit: ToLogit
     quick: nn.Module | None = None
     single: nn.Module | None = None
+    windows: WindowProbability | None = None
 
     @property
     def probability(self) -> ClassScore:

@@ -205,6 +205,7 @@ class Study:
             regions=[regions],
             fill=self.fill,
             batch_size=self.method.batch_size,
+            windows=self.classifier.windows,
         )[0]
 
     def _orders(self, case: Case, attribution: Attribution) -> dict[str, npt.NDArray[np.int64]]:

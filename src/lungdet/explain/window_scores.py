@@ -1,0 +1,161 @@
+"""Score images under their masks by what the masks change: windows go through the network, not whole images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from lungdet.errors import ConfigError, RunError
+from lungdet.explain.incremental import Incremental, OriginalMaps
+from lungdet.explain.masked_scores import MaskSource, check_batch, check_sources, masked_scores
+from lungdet.explain.regions import BoxRegions
+from lungdet.explain.scores import ToLogit, check_classes, class_probability, logit_of_class
+from lungdet.explain.windows import GRID, IntArray, Windowed, bounds, boxes_in_steps, empty_map
+from lungdet.pipeline.threads import map_in_threads
+
+_MASKS_AT_ONCE = 32
+_LARGEST_DIFFERENCE = 1e-5
+
+
+@dataclass(frozen=True)
+class WindowProbability:
+    """The probability of the class asked for, of images under masks.
+
+    On the CPU as many batches are under way as PyTorch may use threads, each on one of them.
+
+    Args:
+        network: what is asked.
+        to_logit: the convention of its outputs.
+    """
+
+    network: Incremental
+    to_logit: ToLogit
+
+    def __call__(
+        self,
+        images: Tensor,
+        *,
+        classes: Tensor,
+        sources: Sequence[MaskSource],
+        fill_images: Tensor,
+        batch_size: int,
+    ) -> list[Tensor]:
+        """Score every image under each of its masks; arguments, result and errors as `masked_scores`.
+
+        A batch takes masks of one image that are of similar size.
+        """
+        check_batch(images, classes, batch_size=batch_size)
+        check_classes(len(images), classes)
+        check_sources(images, sources)
+        scores = [torch.empty(len(source), dtype=torch.float32) for source in sources]
+        asked: list[tuple[int, npt.NDArray[np.int64]]] = []
+
+        def batches() -> Iterator[tuple[OriginalMaps, Windowed, Tensor]]:
+            for index, source in enumerate(sources):
+                image, fill = images[index : index + 1], fill_images[index]
+                original = self.network.original(image)
+                changed = changed_by(source)
+                for members in batches_by_size(changed, batch_size):
+                    asked.append((index, members))
+                    versions = masked_versions(image[0], fill, source, members=members, changed=changed[:, members])
+                    yield original, versions, classes[index].cpu().expand(len(members))
+
+        def scored(batch: tuple[OriginalMaps, Windowed, Tensor]) -> Tensor:
+            original, versions, of_class = batch
+            return torch.sigmoid(logit_of_class(self.network.outputs(original, versions), of_class, self.to_logit))
+
+        for place, found in enumerate(map_in_threads(scored, batches(), device=images.device)):
+            index, members = asked[place]
+            scores[index][torch.from_numpy(members)] = found.float()
+        return scores
+
+
+def window_probability(network: nn.Module, to_logit: ToLogit, image: Tensor, *, batch_size: int) -> WindowProbability:
+    """Take a network apart, and check that windows give its answers: for boxes in two corners and in the middle.
+
+    Args:
+        network: in evaluation mode, on the CPU; it is not changed.
+        to_logit: the convention of its outputs.
+        image: float32 [1, C, *space], one such as those to come.
+        batch_size: of the check.
+
+    Raises:
+        ConfigError: a network in training mode, or not on the CPU.
+        RunError: a network that cannot be taken apart, or whose probabilities differ by more than 1e-5.
+    """
+    if network.training or any(weights.device.type != "cpu" for weights in network.parameters()):
+        raise ConfigError(
+            [f"{type(network).__name__} must be in evaluation mode and on the CPU to go through windows: .eval().cpu()"]
+        )
+    shape = tuple(image.shape[2:])
+    sides = tuple(max(1, whole // 5) for whole in shape)
+    last = tuple(whole - side for whole, side in zip(shape, sides, strict=True))
+    corners = ((0,) * len(shape), tuple(at // 2 for at in last), last)
+    asked: dict[str, Any] = {
+        "classes": torch.ones(1, dtype=torch.int64),
+        "sources": [BoxRegions(shape=shape, size=sides, corners=corners)],
+        "fill_images": image.flip(tuple(range(2, image.ndim))),
+        "batch_size": batch_size,
+    }
+    try:
+        found = WindowProbability(Incremental(network, image), to_logit)
+        scores = found(image, **asked)[0]
+    except RuntimeError as error:
+        raise RunError(f"{type(network).__name__} cannot go through windows: {error}") from error
+    expected = masked_scores(class_probability(network, to_logit), image, **asked)[0]
+    difference = float((scores - expected).abs().max())
+    if not difference <= _LARGEST_DIFFERENCE:
+        raise RunError(
+            f"windows of {type(network).__name__} give probabilities that differ by up to {difference:.2g} from its own"
+        )
+    return found
+
+
+def changed_by(source: MaskSource) -> IntArray:
+    """First and last pixel along each axis inside each mask: int64 [2, K, n_axes]."""
+    starts = range(0, len(source), _MASKS_AT_ONCE)
+    return np.concatenate(
+        [bounds(source.masks(first, min(first + _MASKS_AT_ONCE, len(source)))) for first in starts], axis=1
+    )
+
+
+def batches_by_size(changed: IntArray, batch_size: int) -> list[IntArray]:
+    """Numbers of masks of similar size, `batch_size` in each batch.
+
+    Args:
+        changed: int64 [2, K, n_axes], see `changed_by`.
+        batch_size: where there are more masks, the last batch is filled up with one that it has, so that all are of one
+            size.
+    """
+    sizes = -(-(changed[1] - changed[0] + 1) // GRID)
+    order = np.lexsort((*sizes.T, sizes.prod(axis=1)))
+    if len(order) > batch_size:
+        order = np.pad(order, (0, -len(order) % batch_size), mode="edge")
+    return [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
+
+
+def masked_versions(
+    image: Tensor, fill: Tensor, source: MaskSource, *, members: IntArray, changed: IntArray
+) -> Windowed:
+    """What some masks make of an image.
+
+    Args:
+        image: float32 [C, *space].
+        fill: float32 [C, *space], what a pixel is under a mask.
+        source: all masks.
+        members: int64 [B], the numbers of some.
+        changed: int64 [2, B, n_axes], where they are.
+    """
+    boxes = boxes_in_steps(changed, image.shape[1:])
+    patch = empty_map((len(members), len(image), *boxes.size), image)
+    for version, number, start in zip(patch, members.tolist(), boxes.starts.tolist(), strict=True):
+        inside = tuple(slice(at, at + side) for at, side in zip(start, boxes.size, strict=True))
+        mask = source.masks(number, number + 1)[(slice(None), *inside)].to(image.device)
+        version.copy_(torch.where(mask, fill[(slice(None), *inside)], image[(slice(None), *inside)]))
+    return Windowed(patch, boxes)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
 from importlib import resources
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -134,6 +138,53 @@ def test_imagenet_offline_names_the_ways_out(monkeypatch: pytest.MonkeyPatch, tm
         loaded("imagenet", "resnet18")
 
 
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """The hub's settings with an empty cache, to be changed."""
+    import huggingface_hub.constants
+
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    return huggingface_hub.constants
+
+
+def test_without_a_hub_it_says_so_within_seconds(monkeypatch: pytest.MonkeyPatch, hub: ModuleType) -> None:
+    with socket.socket() as listener:  # bound, but nobody listens: every connection is refused
+        listener.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        monkeypatch.setattr(hub, "ENDPOINT", endpoint)
+        started = time.monotonic()
+        with pytest.raises(LungdetError, match=rf"resnet18 could not be had \({endpoint} does not answer within 3 s"):
+            loaded("imagenet", "resnet18")
+    assert time.monotonic() - started < 10
+    assert hub.HF_HUB_OFFLINE is False
+
+
+def test_a_hub_that_keeps_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, hub: ModuleType) -> None:
+    monkeypatch.setattr(backbone2d_weights, "_PATIENCE_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # accepts, and never answers
+        monkeypatch.setattr(hub, "ENDPOINT", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        with pytest.raises(LungdetError, match=r"does not answer within 0\.3 s"):
+            loaded("imagenet", "resnet18")
+
+
+def test_any_answer_is_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+        server = threading.Thread(target=refuse)
+        server.start()
+        assert backbone2d_weights._answers(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        server.join()
+
+
 def test_imagenet_goes_through_timm_and_is_averaged(monkeypatch: pytest.MonkeyPatch, donor: Backbone2d) -> None:
     import timm
 
@@ -148,6 +199,7 @@ def test_imagenet_goes_through_timm_and_is_averaged(monkeypatch: pytest.MonkeyPa
         return network
 
     monkeypatch.setattr(timm, "create_model", trained)
+    monkeypatch.setattr(backbone2d_weights, "_answers", lambda endpoint: True)
     assert same_backbone(loaded("imagenet", "resnet18"), donor)
     grey = loaded("imagenet", "resnet18", in_channels=1)
     torch.testing.assert_close(grey.backbone.conv1.weight[:, 0], donor.backbone.conv1.weight.mean(dim=1))

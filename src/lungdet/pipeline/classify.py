@@ -24,6 +24,7 @@ from lungdet.pipeline.inference import (
     prepare_network,
     resolve_precision,
 )
+from lungdet.pipeline.quick_copy import quick_copy
 from lungdet.pipeline.threads import map_in_threads
 
 
@@ -104,12 +105,13 @@ class CandidateClassifier:
         # A point on the outer face of the last voxel rounds to one behind it.
         index = np.clip(index, 0, np.asarray(scan.hu.shape) - 1)
         device, flips = device_of(self.nets[0]), parse_flips(self.flips)
+        nets = [quick_copy(net) for net in self.nets]
 
         def judge(crops: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
             with torch.inference_mode():
                 hu = torch.from_numpy(crops).to(device)
                 image = apply_window(hu, self.contract.window_hu, self.contract.scale).unsqueeze(1)
-                logit = mean_logit(self.nets, image, flips=flips, mean=self.mean, precision=self.precision)
+                logit = mean_logit(nets, image, flips=flips, mean=self.mean, precision=self.precision)
                 answer: npt.NDArray[np.float32] = logit.cpu().numpy()
                 return answer
 

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from lungdet.cli.resume import resume_checkpoint, resume_in_place
-from lungdet.cli.train import build_loggers, main, propose_bf16
+from lungdet.cli.train import build_loggers, main, propose_bf16, without_requeue
 from lungdet.errors import RunError
 from lungdet.training.run_directory import RunDirectory
 
@@ -79,3 +79,14 @@ def test_bf16_is_proposed_where_it_exists_and_nobody_asked(
     with caplog.at_level(logging.INFO):
         propose_bf16(cfg_of(trainer={"precision": precision, "accelerator": "auto"}))
     assert ("trainer.precision=bf16-mixed" in caplog.text) is said
+
+
+def test_lightning_requeues_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would go on in the middle of an epoch; `ckpt_path=auto` does so after a whole one."""
+    for name in ("SLURM_NTASKS", "SLURM_JOB_NAME", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    assert without_requeue() == {}
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    assert without_requeue()["plugins"].auto_requeue is False
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    assert without_requeue() == {}, "torchrun inside a job: no environment of SLURM's"

@@ -23,6 +23,7 @@ from lungdet.metrics.segmentation import (
     MASK_METRIC_NAMES,
     MaskOverlap,
     MeanLoss,
+    _added_up,
     logit_histogram,
     scoped_histograms,
 )
@@ -226,3 +227,9 @@ def test_other_input_is_refused(rows: Rows) -> None:
         MaskOverlap().update(rows["logit"], rows["mask"][:, 0], rows["valid"], rows["near"])
     with pytest.raises(ConfigError, match=r"n_bins must be even, so that 0\.5 is an edge, got 63"):
         logit_histogram(rows["logit"], rows["mask"], valid=rows["valid"], near=rows["near"], n_bins=63)
+
+
+def test_the_way_to_count_on_a_gpu_gives_the_same() -> None:
+    values = torch.tensor([3, 0, 3, 5, 3], dtype=torch.int32)
+    assert _added_up(values, 7).tolist() == [1, 0, 0, 3, 0, 1, 0]
+    assert torch.equal(_added_up(values, 7), torch.bincount(values, minlength=7))

@@ -11,7 +11,7 @@ from torch import nn
 
 from lungdet.errors import ConfigError
 from lungdet.nets.synced_batch_norm import SyncedBatchNorm
-from lungdet.tasks.epoch_task import EpochTask
+from lungdet.tasks.epoch_task import EpochTask, seed_random_layers
 
 
 def make_task(net: nn.Module | None = None, *, channels_last: bool = True) -> EpochTask:
@@ -39,6 +39,13 @@ def draws(*, seed: int = 0, epoch: int = 0, batch: int = 0, rank: int = 0) -> fl
 def test_random_numbers_of_a_step_depend_on_seed_epoch_batch_and_process_only() -> None:
     assert draws() == draws()
     assert len({draws(), draws(seed=1), draws(epoch=1), draws(batch=1), draws(rank=1)}) == 5
+
+
+def test_layers_draw_what_they_draw_after_torch_manual_seed() -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    seed_random_layers(7, torch.device("cpu"))
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_a_checkpoint_keeps_the_seed_and_one_without_it_still_loads(tmp_path: Path) -> None:

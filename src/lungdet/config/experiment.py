@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from lungdet.config.build import build
+from lungdet.config.launcher import process_problems
 from lungdet.config.nodes import near_word
 from lungdet.errors import LungdetError
 
@@ -34,6 +35,7 @@ def experiment_problems(cfg: DictConfig) -> Iterator[str]:
     if task is not None:
         problems += _monitor_problems(cfg, tuple(task.logged_names))
     problems += hardware_problems(cfg.trainer)
+    problems += process_problems(cfg.trainer, batch_size=cfg.data.get("batch_size"))
     problems += _strategy_problems(cfg.trainer)
     problems += _evaluation_problems(cfg.evaluation)
     yield from problems

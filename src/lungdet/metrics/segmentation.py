@@ -66,7 +66,7 @@ def logit_histogram(logit: Tensor, mask: Tensor, *, valid: Tensor, near: Tensor,
     first = torch.arange(len(logit), dtype=torch.int32, device=logit.device) * row_size
     place += first.view(-1, *[1] * (logit.ndim - 1))
     place.masked_fill_(~valid, len(logit) * row_size)
-    counts = torch.bincount(place.flatten(), minlength=len(logit) * row_size + 1)[:-1]
+    counts = _count(place.flatten(), len(logit) * row_size + 1)[:-1]
     return counts.view(len(logit), 2, 2, n_bins + 1)
 
 
@@ -146,6 +146,18 @@ class MeanLoss(Metric):
     def compute(self) -> Tensor:
         """Total by rows; 0 / 0 is NaN."""
         return self.total / self.n_rows
+
+
+def _count(values: Tensor, n: int) -> Tensor:
+    """How often each of 0..n-1 occurs: int64 [n]."""
+    # bincount asks a GPU for the largest value first, and the host would wait for the answer in every step.
+    return torch.bincount(values, minlength=n) if values.device.type == "cpu" else _added_up(values, n)
+
+
+def _added_up(values: Tensor, n: int) -> Tensor:
+    """The same; on a CPU 2.7 times slower than bincount."""
+    ones = torch.ones((), dtype=torch.int64, device=values.device).expand_as(values)
+    return torch.zeros(n, dtype=torch.int64, device=values.device).scatter_add_(0, values.long(), ones)
 
 
 def _metrics(histogram: npt.NDArray[np.int64]) -> dict[str, float]:

@@ -46,6 +46,7 @@ ALLOWED_ROOMS: dict[str, set[str]] = {
         "evaluation",
         "pipeline",
     },
+    "executors": {"store.processes"},
     "config": set(),
 }
 
@@ -56,6 +57,10 @@ WALLS: dict[str, set[str]] = {
     "highdicom": {"outputs"},
     "zarr": {"store", "bench"},
     "numcodecs": {"store"},
+    "obstore": {"store", "bench"},
+    "moto": {"bench"},
+    "dask": {"executors", "bench"},
+    "distributed": {"executors", "bench"},
     "pytorch_lightning": {"data", "tasks", "training", "config", "cli", "bench"},
     "hydra": {"config", "cli"},
     "omegaconf": {"config", "cli"},

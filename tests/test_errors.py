@@ -18,6 +18,7 @@ from lungdet.errors import ConfigError, LungdetError
         (errors.SplitError, ValueError),
         (errors.ShapeError, ValueError),
         (errors.RunError, RuntimeError),
+        (errors.ClusterError, ConnectionError),
         (errors.ConfigError, ValueError),
     ],
 )

@@ -43,3 +43,7 @@ class ShapeError(LungdetError, ValueError):
 
 class RunError(LungdetError, RuntimeError):
     """A run directory that is missing, unfinished or does not hold what was asked for."""
+
+
+class ClusterError(LungdetError, ConnectionError):
+    """A Dask cluster that cannot be reached, or whose workers cannot do the work."""

@@ -34,7 +34,8 @@ def node_problems(cfg: DictConfig) -> list[str]:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_fits(group: str, option: str) -> None:
-    root = {"pipeline": "detect", "explain": "explain"}.get(group.split("/", maxsplit=1)[0], "train")
+    roots = {"pipeline": "detect", "explain": "explain", "executor": "mine"}
+    root = roots.get(group.split("/", maxsplit=1)[0], "train")
     # Only collections of images have these groups.
     images = ["data=chest_xray"] if group in ("data/augment2d", "data/images") else []
     overrides = ["input=scan.mhd"] if root == "detect" else images

@@ -20,7 +20,17 @@ from lungdet.errors import ConfigError, LungdetError
 T = TypeVar("T")
 
 # Keys that hold a path which the user gave relative to where the command was typed.
-PATH_KEYS = ("paths.root", "data.root", "data.store_path", "data.extra_negatives", "out", "source", "input", "images")
+PATH_KEYS = (
+    "paths.root",
+    "data.root",
+    "data.store_path",
+    "data.extra_negatives",
+    "data.crop_cache",
+    "out",
+    "source",
+    "input",
+    "images",
+)
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +45,7 @@ def launch(root: str, task: Callable[[DictConfig], Any]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from lungdet.cli.store_argument import with_store_path
     from lungdet.cli.sweep_summary import failures as sweep_failures
     from lungdet.cli.sweep_summary import forget_failure, note_failure
     from lungdet.config.location import conf_folder
@@ -44,6 +55,10 @@ def launch(root: str, task: Callable[[DictConfig], Any]) -> None:
 
     # argparse takes overrides on one side of a flag only; people type `seed=1,2 -m`, and also `-m seed=1,2`.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
+    try:
+        sys.argv[1:] = with_store_path(sys.argv[1:], root=root)
+    except LungdetError as error:
+        leave([str(error)])
     if _shows_only(sys.argv[1:]) and {"-m", "--multirun"} & set(sys.argv[1:]):
         leave(["--cfg and --info show one composed configuration, -m runs many; leave one of them out"])
     failures: list[Exception] = []
@@ -102,6 +117,8 @@ def _sweep_job() -> Path | None:
 
 def explain(error: Exception, root: str) -> str:
     """One message for a person."""
+    if isinstance(error.__cause__, LungdetError) and not isinstance(error, LungdetError):
+        return explain(error.__cause__, root)  # ours, which Hydra has put into words of its own
     if isinstance(error, ConfigError):
         return f"{len(error.problems)} problem(s) in the configuration:\n" + "\n".join(
             f"  - {p}" for p in error.problems

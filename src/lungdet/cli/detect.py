@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from lungdet.cli.application import launch, with_absolute_paths
+from lungdet.cli.executor import make_executor, scheduler_words
 from lungdet.errors import ConfigError, LungdetError, MissingFileError, RunError, ScanError
 
 if TYPE_CHECKING:
     from lungdet.cli.detection_evaluation import Truth
     from lungdet.cli.recipes import Detector, Networks
     from lungdet.cli.scan_results import ResultFolder
+    from lungdet.cli.scan_search import ScanSearch
+    from lungdet.executors.outcome import Executor
     from lungdet.io.scan_search import FoundScan
     from lungdet.pipeline.detections import Detections
 
@@ -34,33 +37,36 @@ def run(cfg: DictConfig) -> None:
         LungdetError: an input, a network or a table that cannot be used.
         ScanError: some scans failed; the others have results, and the message lists the failures.
     """
-    from lungdet.cli.recipes import book_detector, build_detector
-    from lungdet.cli.scan_results import ResultFolder
     from lungdet.config import check_config
-    from lungdet.io.scan_search import search_scans
 
     cfg = with_absolute_paths(cfg)
     check_config(cfg, root="detect")
     check_values(cfg)
-    truth = _truth(cfg)
-    networks = _networks(cfg)
-    detector = build_detector(cfg.pipeline, networks)
-    second = book_detector(networks) if cfg.with_book and detector.name != "book" else None
+    with make_executor(cfg) as executor:
+        detect(cfg, executor)
+
+
+def detect(cfg: DictConfig, executor: Executor) -> None:
+    """See `run`."""
+    from lungdet.cli.scan_results import ResultFolder
+    from lungdet.cli.scan_search import ScanSearch, detectors, settings_of
+    from lungdet.io.scan_search import search_scans
+
+    truth = load_truth(cfg)
+    networks = load_wanted(cfg)
+    detector, second = detectors(cfg, networks)
     found = search_scans(Path(cfg.input))
     _check_dicom(cfg, found)
     scans = _chosen(cfg, found, networks)
-    settings = {
-        **detector.settings,
-        "input": str(Path(cfg.input).resolve()),
-        "with_book": second is not None,
-        "outputs": _outputs(cfg),
-        "n_shown": cfg.n_shown,
-        "dicom_probability": cfg.dicom_probability if _outputs(cfg) else None,
-    }
     is_single = Path(cfg.input).is_file() or (len(scans) == 1 and scans[0].is_dicom)
-    results = ResultFolder(Path(cfg.out), settings=settings, single=scans[0].series_uid if is_single else None)
+    results = ResultFolder(
+        Path(cfg.out),
+        settings=settings_of(cfg, detector, second),
+        single=scans[0].series_uid if is_single else None,
+    )
     results.claim(overwrite=cfg.overwrite)
-    failures = search_all(cfg, scans, detector=detector, second=second, results=results, truth=truth)
+    search = ScanSearch(cfg=cfg, detector=detector, second=second, results=results, truth=truth)
+    failures = search_all(scans, search, executor)
     finish(cfg, scans, failures, results=results, truth=truth)
     if failures:
         rest = "; the others have results" if len(failures) < len(scans) else ""
@@ -68,43 +74,33 @@ def run(cfg: DictConfig) -> None:
         raise ScanError(f"{len(failures)} of {len(scans)} scan(s) failed{rest}.\n{listed}")
 
 
-def search_all(
-    cfg: DictConfig,
-    scans: Sequence[FoundScan],
-    *,
-    detector: Detector,
-    second: Detector | None,
-    results: ResultFolder,
-    truth: Truth | None,
-) -> dict[str, str]:
-    """Search every scan that has no result yet.
+def search_all(scans: Sequence[FoundScan], search: ScanSearch, executor: Executor) -> dict[str, str]:
+    """Search every scan that has no result yet, wherever the executor works.
 
     Returns:
         series UID -> why it failed.
     """
     from lungdet.cli.progress import scan_progress
-    from lungdet.outputs.detection_page import headline
 
     failures: dict[str, str] = {}
-    missing = [scan for scan in scans if not results.has(scan.series_uid)]
+    results = search.results
+    missing = {scan.series_uid: (scan,) for scan in scans if not results.has(scan.series_uid)}
     n_done = len(scans) - len(missing)
     if n_done:
         log.info("%d of %d scans have results already; their reports stay as they are", n_done, len(scans))
     with scan_progress("detect", total=len(scans)) as advance:
         advance(n_done, len(scans))
-        for number, found in enumerate(missing, start=n_done + 1):
-            uid = found.series_uid
-            try:
-                detections = search_one(cfg, found, detector=detector, second=second, results=results, truth=truth)
-            except (LungdetError, OSError, MemoryError) as error:
-                failures[uid] = str(error).removeprefix(f"{uid}: ") or type(error).__name__
+        outcomes = executor.run(search.as_work(), missing, shared=results.path)
+        for number, outcome in enumerate(outcomes, start=n_done + 1):
+            uid, searched = outcome.name, outcome.value
+            if searched is None or searched.failure is not None:
+                failures[uid] = str(outcome.failure if searched is None else searched.failure)
                 log.warning("%s: %s", uid, failures[uid])
-            except Exception as error:  # a defect of ours in one scan must not cost the others their results
-                failures[uid] = f"unexpected {type(error).__name__}: {error}"
-                log.exception("%s: please report this", uid)
             else:
-                log.info("%s: %s (%.1f s)", uid, headline(detections), sum(detections.seconds.values()))
+                log.info("%s: %s (%s)", uid, searched.headline, searched.seconds)
             advance(number, len(scans))
+    for uid in results.still_missing([uid for uid in missing if uid not in failures]):
+        failures[uid] = f"its result does not appear in {results.folder(uid)}: do its worker and this process share it?"
     return failures
 
 
@@ -128,7 +124,7 @@ def search_one(
     if found.problem:
         raise ScanError(found.problem)
     uid = found.series_uid if found.is_dicom else None
-    series = read_dicom_series(found.path, series_uid=uid) if "dicom" in _outputs(cfg) else None
+    series = read_dicom_series(found.path, series_uid=uid) if "dicom" in outputs_of(cfg) else None
     scan = read_scan(found.path, series_uid=uid)
     detections, others = detector.run(scan), {}
     if second is not None:
@@ -181,7 +177,7 @@ def check_values(cfg: DictConfig) -> None:
     problems = [f"{key}: {cfg[key]}; give 0 or more" for key in ("n_bootstraps", "seed", "n_shown") if cfg[key] < 0]
     if not 0 <= cfg.dicom_probability <= 1:
         problems.append(f"dicom_probability: {cfg.dicom_probability}; give a probability from 0 to 1")
-    unknown = [name for name in _outputs(cfg) if name not in OUTPUTS]
+    unknown = [name for name in outputs_of(cfg) if name not in OUTPUTS]
     if unknown:
         problems.append(
             f"outputs: {unknown[0]!r} is unknown; allowed: {', '.join(OUTPUTS)} (table, JSON, report and markups are "
@@ -196,7 +192,7 @@ def check_values(cfg: DictConfig) -> None:
 def _check_dicom(cfg: DictConfig, scans: Sequence[FoundScan]) -> None:
     """Refuse DICOM outputs for scans that are none, before anything is computed."""
     other = next((scan for scan in scans if not scan.is_dicom), None)
-    if "dicom" in _outputs(cfg) and other is not None:
+    if "dicom" in outputs_of(cfg) and other is not None:
         raise ConfigError(
             [
                 f"outputs: a DICOM SEG and SR refer to the slices of a DICOM series, and {other.path} is none; give a "
@@ -205,7 +201,12 @@ def _check_dicom(cfg: DictConfig, scans: Sequence[FoundScan]) -> None:
         )
 
 
-def _networks(cfg: DictConfig) -> Networks:
+def load_wanted(cfg: DictConfig) -> Networks:
+    """The networks of `networks`, by role.
+
+    Raises:
+        LungdetError: see `load_networks`.
+    """
     import torch
 
     from lungdet.cli.networks import TASKS, load_networks
@@ -256,11 +257,13 @@ def _chosen(cfg: DictConfig, scans: list[FoundScan], networks: Networks) -> list
     return [scan for scan in scans if scan.series_uid in set(wanted)]
 
 
-def _outputs(cfg: DictConfig) -> list[str]:
+def outputs_of(cfg: DictConfig) -> list[str]:
+    """The outputs that are asked for, sorted."""
     return [cfg.outputs] if isinstance(cfg.outputs, str) else sorted(set(cfg.outputs))
 
 
-def _truth(cfg: DictConfig) -> Truth | None:
+def load_truth(cfg: DictConfig) -> Truth | None:
+    """The annotations that results are compared with, None where there are none."""
     from lungdet.cli.detection_evaluation import read_truth
 
     if cfg.annotations is None:
@@ -282,7 +285,7 @@ def overrides(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """Entry point of `lungdet detect`."""
-    sys.argv[1:] = overrides(sys.argv[1:])
+    sys.argv[1:] = scheduler_words(overrides(sys.argv[1:]))
     launch("detect", run)
 
 

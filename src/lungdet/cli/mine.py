@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from lungdet.cli.application import launch, with_absolute_paths
+from lungdet.cli.executor import make_executor, scheduler_words
 from lungdet.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -17,7 +19,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+    from lungdet.cli.scan_mining import ScanMiner
     from lungdet.data.ct import CtDataModule
+    from lungdet.executors.outcome import Executor
+    from lungdet.executors.prepared import Prepared
     from lungdet.io.scan_parts import ScanParts
     from lungdet.pipeline.hardest import Quota
     from lungdet.training.run_directory import RunDirectory
@@ -32,17 +37,26 @@ def run(cfg: DictConfig) -> None:
 
     Raises:
         ConfigError: a value out of range, or a table of other settings in the place of the new one.
+        ClusterError: see `DaskExecutor`.
         RunError: a run that does not classify candidates, or whose patients are split otherwise now.
     """
     from lungdet.config import check_config
+
+    cfg = with_absolute_paths(cfg)
+    check_config(cfg, root="mine")
+    check_pool(cfg)
+    with make_executor(cfg) as executor:
+        mine(cfg, executor)
+
+
+def mine(cfg: DictConfig, executor: Executor) -> None:
+    """See `run`."""
+    from lungdet.cli.scan_mining import ScanMiner
     from lungdet.io.negatives_table import card_path, read_negatives, write_negatives
     from lungdet.io.scan_parts import ScanParts
     from lungdet.pipeline.hardest import Quota
     from lungdet.training.run_directory import find_run
 
-    cfg = with_absolute_paths(cfg)
-    check_config(cfg, root="mine")
-    check_pool(cfg)
     quota = Quota(**cfg.keep)
     run_directory = find_run(cfg.run, Path(cfg.paths.runs))
     checkpoint = run_directory.checkpoint(cfg.checkpoint)
@@ -56,7 +70,9 @@ def run(cfg: DictConfig) -> None:
         log.info("%s is already there, mined with the same settings", out)
         return
     parts = ScanParts(out.with_name(f"{out.stem}.parts"), key=card)
-    table, counts = mine_scans(datamodule, score, quota, pool=cfg.pool, seed=cfg.seed, parts=parts)
+    miner = ScanMiner(cfg, datamodule, score, quota=quota, card=card)
+    work = miner.as_work(run_directory.path, checkpoint)
+    table, counts = mine_scans(miner, executor, work, parts=parts, shared=run_directory.path)
     write_negatives(out, table, card={**card, "counts": counts})
     parts.remove()
     log.info("%d hard negatives of %d scans: %s", len(table), counts["scans"], out)
@@ -173,59 +189,58 @@ def describe(
 
 
 def mine_scans(
-    datamodule: CtDataModule, score: Scorer, quota: Quota, *, pool: DictConfig, seed: int, parts: ScanParts
+    miner: ScanMiner, executor: Executor, work: Prepared[dict[str, Any]], *, parts: ScanParts, shared: Path
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """The hardest negatives of the training scans, by series and falling probability, and how many of what there were.
 
     Args:
-        datamodule: after setup.
-        score: points to logits.
-        quota: what is kept.
-        pool: `background_per_scan`, `minimum_distance_mm`, `avoid_excluded`, `candidates`.
-        seed: of the random places.
+        miner: of this process.
+        executor: where scans are worked on.
+        work: `miner.mine`, there.
         parts: where scans that are done are kept.
+        shared: a folder that whoever works has to see.
+
+    Raises:
+        RunError: scans that failed where one failure does not end the others' work; or no place is likely enough.
     """
     import pandas as pd
 
     from lungdet.cli.progress import scan_progress
-    from lungdet.data.background import NO_SPHERES, places_to_avoid
 
-    collection, store = datamodule.collection, datamodule.store
-    avoid = places_to_avoid(collection, minimum_distance_mm=pool.minimum_distance_mm, excluded=pool.avoid_excluded)
-    listed: dict[Any, pd.DataFrame] = {}
-    if pool.candidates and collection.candidates is not None:
-        listed = dict(iter(collection.candidates[~collection.candidates["is_nodule"]].groupby("series_uid")))
-    series = collection.series[collection.series["series_uid"].isin(list(store.series_uids))]
-    train = sorted(series.loc[series["patient_id"].astype("str").isin(datamodule.split_result.train), "series_uid"])
-    results = []
+    train = miner.train
+    results = {uid: result for uid in train if (result := parts.read(uid)) is not None}
+    failures: dict[str, str] = {}
+    missing: dict[str, tuple[()]] = {uid: () for uid in train if uid not in results}
     with scan_progress("mine", total=len(train)) as advance:
-        for n, uid in enumerate(train, start=1):
-            result = parts.read(uid)
-            if result is None:
-                points = make_pool(
-                    store, uid, listed=listed.get(uid), avoid=avoid.get(uid, NO_SPHERES),
-                    n_background=pool.background_per_scan, seed=seed,
-                )  # fmt: skip
-                result = keep_hardest(points, score(points), quota)
-                parts.write(uid, result)
-            results.append(result)
-            advance(n, len(train), uid)
-    short = [uid for uid, r in zip(train, results, strict=True) if r["pool_background"] < pool.background_per_scan]
+        advance(len(results), len(train))
+        for outcome in executor.run(work, missing, shared=shared):
+            if outcome.value is None:
+                failures[outcome.name] = str(outcome.failure)
+                log.warning("%s: %s", outcome.name, outcome.failure)
+            else:
+                parts.write(outcome.name, outcome.value)
+                results[outcome.name] = outcome.value
+            advance(len(results) + len(failures), len(train), outcome.name)
+    if failures:
+        listed = "\n".join(f"  {uid}: {message}" for uid, message in sorted(failures.items()))
+        n = f"{len(failures)} of {len(train)}"
+        raise RunError(f"{n} scans failed; the others are kept, type the same again\n{listed}")
+    wanted = miner.cfg.pool.background_per_scan
+    short = [uid for uid in train if results[uid]["pool_background"] < wanted]
     if short:
         log.warning(
             "%d of %d scans have fewer than %d places in their lungs outside the findings, the first is %s",
-            len(short), len(train), pool.background_per_scan, short[0],
+            len(short), len(train), wanted, short[0],
         )  # fmt: skip
     columns = ["series_uid", "center_x_mm", "center_y_mm", "center_z_mm", "probability", "source"]
-    rows = [(uid, *row) for uid, result in zip(train, results, strict=True) for row in result["rows"]]
+    rows = [(uid, *row) for uid in train for row in results[uid]["rows"]]
     table = pd.DataFrame(rows, columns=columns)
     if not len(table):
-        raise RunError(
-            f"no place of {len(train)} scans reaches keep.minimum_probability={quota.minimum_probability}; lower it"
-        )
+        least = miner.quota.minimum_probability
+        raise RunError(f"no place of {len(train)} scans reaches keep.minimum_probability={least}; lower it")
     counts = {"scans": len(train), "scans_with_rows": int(table["series_uid"].nunique())}
     for name in ("pool_background", "pool_candidates", "above_minimum"):
-        counts[name] = sum(result[name] for result in results)
+        counts[name] = sum(result[name] for result in results.values())
     for source in ("background", "candidates"):
         counts[f"kept_{source}"] = int((table["source"] == source).sum())
     return table, counts
@@ -269,6 +284,7 @@ def keep_hardest(points: pd.DataFrame, logit: npt.NDArray[np.float32], quota: Qu
 
 def main() -> None:
     """Entry point of `lungdet mine`."""
+    sys.argv[1:] = scheduler_words(sys.argv[1:])
     launch("mine", run)
 
 

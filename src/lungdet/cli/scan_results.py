@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,21 @@ class ResultFolder:
     def has(self, series_uid: str) -> bool:
         """Whether a scan has its result: detections.json is written last."""
         return bool(_read_dict(self.folder(series_uid) / RECORD).get("series_uid") == series_uid)
+
+    def still_missing(self, series_uids: Sequence[str], *, patience_s: float = 70.0) -> list[str]:
+        """Which of the scans that other machines have searched have no result here.
+
+        A network file system may hide new folders from one that has looked for them before, NFS for up to a minute.
+        """
+        until = time.monotonic() + patience_s
+        while missing := [uid for uid in series_uids if not self.has(uid)]:
+            if time.monotonic() > until:
+                return missing
+            time.sleep(1.0)
+            for folder in (self.path, *(self.folder(uid) for uid in missing)):
+                if folder.is_dir():
+                    list(folder.iterdir())  # reading a folder makes the system ask the server again
+        return []
 
     def write(
         self,

@@ -62,6 +62,7 @@ class ExplainConfig:
     """`lungdet explain`."""
 
     paths: Paths
+    executor: Node
     explain: Node
     run: str
     checkpoint: str

@@ -77,6 +77,7 @@ class PreprocessConfig:
 
     paths: Paths
     data: Node
+    executor: Node
     workers: int | None
     overwrite: bool
 
@@ -179,6 +180,7 @@ class MineConfig:
     """`lungdet mine`."""
 
     paths: Paths
+    executor: Node
     run: str
     checkpoint: str
     out: str | None
@@ -217,6 +219,7 @@ class DetectConfig:
     """`lungdet detect`."""
 
     paths: Paths
+    executor: Node
     pipeline: Pipeline
     input: str
     out: str

@@ -1,0 +1,132 @@
+"""`executor=dask`: every job is a task of a Dask cluster; a worker that dies costs its job another try."""
+
+from __future__ import annotations
+
+import os
+import queue
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from lungdet.errors import ClusterError, ConfigError
+from lungdet.executors.dask_connection import GONE, connected, n_workers, probed
+from lungdet.executors.dask_worker import Probe, do_job
+from lungdet.executors.outcome import Outcome
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+R = TypeVar("R")
+
+DIED = (
+    "its process died on {n} workers, one after the other: out of memory (start workers with a larger --memory-limit), "
+    "or see their logs"
+)
+
+_LOOK_S = 2.0
+"""How often workers that came or went are counted."""
+
+
+class DaskExecutor:
+    """A Dask cluster.
+
+    Args:
+        scheduler: address, such as tcp://host:8786, or the file that `dask scheduler --scheduler-file` writes; None
+            starts a cluster of this machine.
+        workers: processes of that cluster, one thread each; None for one a core. A scheduler's workers are taken as
+            they are.
+        timeout_s: how long to wait for the scheduler's first answer.
+
+    Raises:
+        ConfigError: a number out of range.
+    """
+
+    def __init__(self, scheduler: str | None = None, workers: int | None = None, timeout_s: float = 5.0) -> None:
+        problems = []
+        if workers is not None and workers < 1:
+            problems.append(f"executor.workers={workers} must be at least 1, or null for one for each core")
+        if not 0 < timeout_s < float("inf"):
+            problems.append(f"executor.timeout_s={timeout_s} must be a number of seconds above 0")
+        if problems:
+            raise ConfigError(problems)
+        self.scheduler, self.workers, self.timeout_s = scheduler, workers or os.cpu_count() or 1, timeout_s
+        self._stack = ExitStack()
+        self._client: Client | None = None
+
+    def __enter__(self) -> Self:
+        opening = connected(self.scheduler, workers=self.workers, timeout_s=self.timeout_s)
+        self._client = self._stack.enter_context(opening)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client = None
+        self._stack.close()
+
+    def run(
+        self, work: Callable[..., R], jobs: Mapping[str, tuple[Any, ...]], *, shared: Path | None = None
+    ) -> Iterator[Outcome[R]]:
+        """See `Executor.run`.
+
+        As many jobs are handed over as there are workers, so that a worker that dies takes one job with it. When this
+        process is interrupted, jobs that have begun are finished by their workers, others never begin.
+
+        Raises:
+            ClusterError: workers do not reach `shared`, or the scheduler went away.
+        """
+        assert self._client is not None, "inside its with block"
+        if not jobs:
+            return
+        with probed(self._client, shared) as probe:
+            yield from _answers(self._client, work, jobs, probe)
+
+
+def _answers(
+    client: Client, work: Callable[..., R], jobs: Mapping[str, tuple[Any, ...]], probe: Probe | None
+) -> Iterator[Outcome[R]]:
+    waiting, under_way = deque(jobs), dict[str, Any]()
+    finished: queue.SimpleQueue[tuple[str, Outcome[R] | None]] = queue.SimpleQueue()
+    places, looked = n_workers(client), time.monotonic()
+    try:
+        while waiting or under_way:
+            # With nobody there one job waits, which tells a cluster that grows by demand that it is wanted.
+            while waiting and len(under_way) < max(places, 1):
+                name = waiting.popleft()
+                key = f"lungdet-{uuid.uuid4().hex}"
+                under_way[name] = client.submit(do_job, work, name, jobs[name], probe, key=key, pure=False)
+                # Fetched at once, in a thread of the client: a value that still lies in a worker when the next job
+                # kills it would be computed again.
+                under_way[name].add_done_callback(lambda done, name=name: finished.put((name, _outcome(name, done))))
+            with suppress(queue.Empty):
+                name, outcome = finished.get(timeout=_LOOK_S)
+                del under_way[name]
+                if outcome is None:
+                    raise ClusterError(GONE)
+                yield outcome
+            if time.monotonic() - looked > _LOOK_S:
+                places, looked = n_workers(client), time.monotonic()
+    finally:
+        if under_way:
+            with suppress(Exception):  # a scheduler that went away has nothing to cancel
+                client.cancel(list(under_way.values()), force=True)  # type: ignore[no-untyped-call]
+
+
+def _outcome(name: str, future: Future[Outcome[R]]) -> Outcome[R] | None:
+    """What a future that is done holds; None when nobody knows any more."""
+    from distributed import KilledWorker
+
+    try:
+        return future.result()
+    except KilledWorker as error:
+        return Outcome(name, None, DIED.format(n=error.allowed_failures + 1))
+    except CancelledError:
+        return None
+    except Exception as error:  # such as work that a worker cannot import
+        return Outcome(name, None, f"{type(error).__name__}: {error}")

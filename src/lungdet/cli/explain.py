@@ -62,11 +62,9 @@ def explain(cfg: DictConfig, executor: Executor) -> None:
     from lungdet.explanations.faithfulness import FaithfulnessChoice
     from lungdet.explanations.files import write_explanations
     from lungdet.explanations.pictures import HeatMapChoice
-    from lungdet.explanations.study import CurveChoice
     from lungdet.training.run_directory import find_run
 
     choice = CaseChoice(**plain(cfg.cases))
-    CurveChoice(**cfg.curves)  # refuses what is out of range before anything is opened
     faithfulness, heat_map = FaithfulnessChoice(**cfg.faithfulness), HeatMapChoice(**cfg.heat_map)
     method: Method = build(cfg.explain)
     run_directory = find_run(cfg.run, Path(cfg.paths.runs), holding="predictions.parquet")
@@ -106,7 +104,23 @@ _SHOWN_SETTINGS = ("cases", "faithfulness", "random_weights", "heat_map")
 
 
 def check_values(cfg: DictConfig) -> None:
-    """Refuse numbers that no other part of the command looks at, all of them at once."""
+    """Refuse numbers that cannot be used before anything is opened.
+
+    Raises:
+        ConfigError: the first group that refuses its own, then all that no other part of the command looks at.
+    """
+    from lungdet.explanations.cases import CaseChoice
+    from lungdet.explanations.faithfulness import FaithfulnessChoice
+    from lungdet.explanations.pictures import HeatMapChoice
+    from lungdet.explanations.study import CurveChoice
+
+    for kind, given in (
+        (CaseChoice, plain(cfg.cases)),
+        (CurveChoice, cfg.curves),
+        (FaithfulnessChoice, cfg.faithfulness),
+        (HeatMapChoice, cfg.heat_map),
+    ):
+        kind(**given)
     problems = []
     if cfg.n_bars < 1:
         problems.append(f"n_bars={cfg.n_bars} must be at least 1")

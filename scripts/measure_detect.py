@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lungdet.bench.book_detect import detect_plainly
+from lungdet.bench.baselines.book_detect import detect_plainly
 from lungdet.io.luna16_tables import read_annotations
 from lungdet.io.scan import Scan, read_scan
 from lungdet.nets.book_segmenter import load_book_segmenter

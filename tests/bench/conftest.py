@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lungdet.bench.drawn.scans import Collection
+from lungdet.bench.drawn.volumes import Volumes, prepare
 from lungdet.bench.rows import Contender, interleave
-from lungdet.bench.scans import Collection
-from lungdet.bench.volumes import Volumes, prepare
 
 TINY = Collection(2, (40, 70, 66), (1.0, 1.0, 1.5))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lungdet.bench import crops as module
-from lungdet.bench.volumes import CROP_ZYX, Volumes, draw_crops
+from lungdet.bench.drawn.volumes import CROP_ZYX, Volumes, draw_crops
 from lungdet.store.reader import CtStore
 
 

@@ -12,8 +12,8 @@ import torch
 from scipy import ndimage
 
 from lungdet.bench import detect as module
-from lungdet.bench.hand_set_networks import contrast_segmenter, random_classifier
-from lungdet.bench.scans import Collection, scans_for
+from lungdet.bench.drawn.networks import contrast_segmenter, random_classifier
+from lungdet.bench.drawn.scans import Collection, scans_for
 from lungdet.errors import ConfigError, RunError
 from lungdet.io.scan import read_scan
 from lungdet.pipeline.lungs import find_lungs

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lungdet.bench import evaluation as module
-from lungdet.bench.drawn_results import draw_predictions, draw_submission
+from lungdet.bench.drawn.results import draw_predictions, draw_submission
 from lungdet.io.luna16_tables import read_excluded, read_marks
 from lungdet.metrics.froc import evaluate_froc
 

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from lungdet.bench import drawn_candidates
 from lungdet.bench import loader as module
-from lungdet.bench.drawn_candidates import CandidatesInMemory, DrawnCandidates
-from lungdet.bench.volumes import Volumes
+from lungdet.bench.drawn import candidates
+from lungdet.bench.drawn.candidates import CandidatesInMemory, DrawnCandidates
+from lungdet.bench.drawn.volumes import Volumes
 
 
 @pytest.fixture(autouse=True)
 def few_crops(monkeypatch: pytest.MonkeyPatch, shrink: Callable[[object], None]) -> None:
     shrink(module)
-    monkeypatch.setattr(drawn_candidates, "POOL", 16)
-    monkeypatch.setattr(drawn_candidates, "BATCH_SIZE", 4)
+    monkeypatch.setattr(candidates, "POOL", 16)
+    monkeypatch.setattr(candidates, "BATCH_SIZE", 4)
     monkeypatch.setattr(module, "QUICK_CROPS", 24)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lungdet.bench import preprocess as module
-from lungdet.bench.scans import Collection, scans_for
+from lungdet.bench.drawn.scans import Collection, scans_for
 from lungdet.errors import StoreError
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lungdet.bench import tables
-from lungdet.bench.book_tables import TableCost
-from lungdet.bench.luna16_folder import TableSizes
+from lungdet.bench.baselines.book_tables import TableCost
+from lungdet.bench.drawn.luna16_folder import TableSizes
 
 SIZES = TableSizes(20, 60_000, 60)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lungdet.bench import training as module
-from lungdet.bench.scans import Collection
+from lungdet.bench.drawn.scans import Collection
 from lungdet.bench.training_loops import (
     Arithmetic,
     CropsInMemory,

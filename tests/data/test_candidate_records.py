@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lungdet.bench.luna16_folder import TableSizes, uids, write_empty_store, write_folder
+from lungdet.bench.drawn.luna16_folder import TableSizes, uids, write_empty_store, write_folder
 from lungdet.data.candidate_dataset import CandidateDataset
 from lungdet.data.candidate_records import keep_stored_points, make_records
 from lungdet.data.partitions import Split

@@ -12,8 +12,8 @@ import pytest
 from tests.object_server import forget_clients
 from torch.utils.data import SequentialSampler
 
+from lungdet.bench.drawn.scans import write_scans
 from lungdet.bench.s3_server import S3Server
-from lungdet.bench.scans import write_scans
 from lungdet.data.candidate_dataset import CandidateDataset, make_loader
 from lungdet.data.crop_cache import CropCachedStore
 from lungdet.data.mask_targets import MaskTargets

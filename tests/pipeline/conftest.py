@@ -11,7 +11,7 @@ import scipy.ndimage
 import torch
 from torch import Tensor, nn
 
-from lungdet.bench import book_detect
+from lungdet.bench.baselines import book_detect
 from lungdet.geometry import Geometry
 from lungdet.io.scan import Scan
 from lungdet.nets.luna import LunaModel

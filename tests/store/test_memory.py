@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from lungdet.bench.drawn.scans import draw_chest
 from lungdet.bench.processes import in_new_process, peak_mb
-from lungdet.bench.scans import draw_chest
 from lungdet.store.marker import write_marker
 from lungdet.store.schema import StoreSpec
 from lungdet.store.writer import write_scan

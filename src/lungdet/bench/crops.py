@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from lungdet.bench.book_way import BookWay
+from lungdet.bench.baselines.book_way import BookWay
+from lungdet.bench.drawn.scans import scans_for
+from lungdet.bench.drawn.volumes import CODECS, CROP_ZYX, FULL, QUICK, CropList, Volumes, draw_crops, prepare
 from lungdet.bench.rows import Contender, Row, interleave, rows
-from lungdet.bench.scans import scans_for
-from lungdet.bench.volumes import CODECS, CROP_ZYX, FULL, QUICK, CropList, Volumes, draw_crops, prepare
 from lungdet.data.crop_cache import CropCachedStore
 from lungdet.store.reader import CtStore
 

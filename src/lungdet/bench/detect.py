@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lungdet.bench.book_detect import detect_plainly
-from lungdet.bench.hand_set_networks import contrast_segmenter, random_classifier
+from lungdet.bench.baselines.book_detect import detect_plainly
+from lungdet.bench.drawn.networks import contrast_segmenter, random_classifier
+from lungdet.bench.drawn.scans import Collection, scans_for
 from lungdet.bench.processes import in_new_process
 from lungdet.bench.rows import Contender, Row, interleave, rows
-from lungdet.bench.scans import Collection, scans_for
 from lungdet.errors import ConfigError, RunError
 from lungdet.io.scan import read_scan
 from lungdet.pipeline.book import BookNetworks, detect_book

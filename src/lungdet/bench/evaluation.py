@@ -12,8 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from lungdet.bench.drawn_results import Submission, draw_predictions, draw_submission
-from lungdet.bench.plain_evaluation import PlainAreas, PlainFroc
+from lungdet.bench.baselines.plain_evaluation import PlainAreas, PlainFroc
+from lungdet.bench.drawn.results import Submission, draw_predictions, draw_submission
 from lungdet.bench.rows import Contender, Row, interleave, rows
 from lungdet.evaluation.calibration import fit_calibration
 from lungdet.evaluation.classification import evaluate_classification

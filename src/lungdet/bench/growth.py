@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import zarr
 
-from lungdet.bench.luna16_folder import TableSizes, uids, write_folder
+from lungdet.bench.drawn.luna16_folder import TableSizes, uids, write_folder
 from lungdet.bench.processes import peak_mb
 from lungdet.data.candidate_dataset import CandidateDataset, make_loader
 from lungdet.data.candidate_records import make_records

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from lungdet.bench.drawn_candidates import CandidatesInMemory, DrawnCandidates
+from lungdet.bench.drawn.candidates import CandidatesInMemory, DrawnCandidates
+from lungdet.bench.drawn.volumes import FULL, QUICK, Volumes, prepare
 from lungdet.bench.rows import Contender, Row, interleave, rows
-from lungdet.bench.volumes import FULL, QUICK, Volumes, prepare
 from lungdet.data.ct import CtDataModule
 from lungdet.nets.luna import LunaModel
 

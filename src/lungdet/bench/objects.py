@@ -17,10 +17,10 @@ import numpy as np
 import zarr
 
 from lungdet.bench.crops import IntArray, Reader, read_mapped
+from lungdet.bench.drawn.scans import scans_for
+from lungdet.bench.drawn.volumes import CROP_ZYX, FULL, QUICK, CropList, Volumes, draw_crops
 from lungdet.bench.rows import Contender, Row, interleave, rows
 from lungdet.bench.s3_server import S3Server, s3_server
-from lungdet.bench.scans import scans_for
-from lungdet.bench.volumes import CROP_ZYX, FULL, QUICK, CropList, Volumes, draw_crops
 from lungdet.store.chunk_cache import ChunkCache
 from lungdet.store.location import ObjectFolder
 from lungdet.store.object_client import client

@@ -8,10 +8,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from lungdet.bench.baselines.simple_preprocess import simple_preprocess
+from lungdet.bench.drawn.scans import Collection, scans_for
 from lungdet.bench.processes import in_new_process, peak_mb
 from lungdet.bench.rows import Row, interleave, rows
-from lungdet.bench.scans import Collection, scans_for
-from lungdet.bench.simple_preprocess import simple_preprocess
 from lungdet.errors import StoreError
 from lungdet.store.marker import write_marker
 from lungdet.store.preprocess import preprocess

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from lungdet.bench.book_tables import TableCost, measure_book
-from lungdet.bench.luna16_folder import LUNA16, TableSizes, uids, write_empty_store, write_folder
+from lungdet.bench.baselines.book_tables import TableCost, measure_book
+from lungdet.bench.drawn.luna16_folder import LUNA16, TableSizes, uids, write_empty_store, write_folder
 from lungdet.bench.processes import in_new_process, peak_mb
 from lungdet.bench.rows import Contender, Row, interleave, rows
 from lungdet.bench.worker_memory import can_measure, copied_by_worker

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, SequentialSampler
 
+from lungdet.bench.drawn.scans import Collection, scans_for
 from lungdet.bench.rows import Contender, Row, interleave, rows
-from lungdet.bench.scans import Collection, scans_for
 from lungdet.bench.training_loops import Arithmetic, CropsInMemory, LightningPath, PlainLoop, make_task
 from lungdet.data.candidate_dataset import CENTER_COLUMNS, CandidateDataset, make_loader
 from lungdet.errors import StoreError

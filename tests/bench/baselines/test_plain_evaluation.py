@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lungdet.bench.drawn_results import draw_predictions, draw_submission
+from lungdet.bench.baselines.plain_evaluation import PlainAreas, PlainFroc
+from lungdet.bench.drawn.results import draw_predictions, draw_submission
 from lungdet.bench.evaluation import findings_of
-from lungdet.bench.plain_evaluation import PlainAreas, PlainFroc
 from lungdet.metrics.froc import evaluate_froc
 from lungdet.metrics.froc_bootstrap import bootstrap_froc
 from lungdet.metrics.ranking import under_patient_weights

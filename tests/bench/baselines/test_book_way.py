@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lungdet.bench.book_way import BookWay
-from lungdet.bench.scans import Collection, scans_for
-from lungdet.bench.volumes import Volumes, draw_crops
+from lungdet.bench.baselines.book_way import BookWay
+from lungdet.bench.drawn.scans import Collection, scans_for
+from lungdet.bench.drawn.volumes import Volumes, draw_crops
 from lungdet.store.reader import CtStore
 
 SHAPE = (8, 12, 10)

@@ -8,8 +8,8 @@ import numpy as np
 import SimpleITK as sitk
 import zarr
 
-from lungdet.bench.scans import Collection, scans_for
-from lungdet.bench.simple_preprocess import simple_preprocess
+from lungdet.bench.baselines.simple_preprocess import simple_preprocess
+from lungdet.bench.drawn.scans import Collection, scans_for
 from lungdet.io.scan import read_scan
 from lungdet.store.lung_mask import lung_mask
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lungdet.bench.scans import Collection
-from lungdet.bench.volumes import CODECS, CROP_ZYX, Volumes, draw_crops, prepare
+from lungdet.bench.drawn.scans import Collection
+from lungdet.bench.drawn.volumes import CODECS, CROP_ZYX, Volumes, draw_crops, prepare
 from lungdet.errors import StoreError
 from lungdet.store.reader import CtStore
 
@@ -37,7 +37,7 @@ def test_millimetres_and_voxels_name_the_same_crop(volumes: Volumes) -> None:
 
 
 def test_a_scan_that_cannot_be_stored_ends_it(tmp_path: Path, tiny: Collection) -> None:
-    from lungdet.bench.scans import scans_for
+    from lungdet.bench.drawn.scans import scans_for
 
     for path in scans_for(tmp_path, tiny).values():
         path.with_suffix(".raw").write_bytes(b"")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lungdet.bench.scans import Collection, draw_chest, scans_for
+from lungdet.bench.drawn.scans import Collection, draw_chest, scans_for
 from lungdet.io.scan import read_scan
 from lungdet.store.lung_mask import lung_mask
 

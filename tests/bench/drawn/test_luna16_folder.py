@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lungdet.bench.luna16_folder import TableSizes, uids, write_empty_store, write_folder
+from lungdet.bench.drawn.luna16_folder import TableSizes, uids, write_empty_store, write_folder
 from lungdet.io.luna16 import read_luna16
 from lungdet.store.reader import CtStore
 from lungdet.store.schema import StoreSpec

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lungdet.bench.volumes import CROP_ZYX, Volumes, draw_crops
+from lungdet.bench.drawn.volumes import CROP_ZYX, Volumes, draw_crops
 from lungdet.data.augment import CropAugmentation
 from lungdet.data.candidate_dataset import CENTER_COLUMNS, CandidateDataset, RawBatch
 from lungdet.data.ct import CtDataModule

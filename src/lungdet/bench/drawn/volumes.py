@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from lungdet.bench.scans import Collection, scans_for
+from lungdet.bench.drawn.scans import Collection, scans_for
 from lungdet.errors import StoreError
 from lungdet.geometry import Geometry
 from lungdet.store.preprocess import preprocess

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lungdet.bench.book_tables import CandidateInfo, measure_book, read_candidate_info, sample_ready
-from lungdet.bench.luna16_folder import TableSizes, write_folder
+from lungdet.bench.baselines.book_tables import CandidateInfo, measure_book, read_candidate_info, sample_ready
+from lungdet.bench.drawn.luna16_folder import TableSizes, write_folder
 from lungdet.io.luna16 import read_luna16
 
 

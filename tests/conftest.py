@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,8 @@ def s3(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
     """A real S3 server in this process with one empty bucket, `s3://bucket`."""
     pytest.importorskip("moto", reason="moto[server] is a development dependency")
     pytest.importorskip("obstore", reason="obstore is the extra 'objects'")
+    # A forkserver that another test has started would hand the address of that test's server to loader workers.
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
     with s3_for_tests(monkeypatch, tmp_path_factory.mktemp("cache")) as server:
         yield server
 

@@ -43,7 +43,7 @@ def attempt(work: Callable[..., R], name: str, arguments: tuple[Any, ...], *, th
 def limit_threads(n: int) -> None:
     """Let OpenCV, ITK and PyTorch use `n` threads in what this thread does from now on.
 
-    Results hardly depend on it: each batch of a scan is computed by one thread (`lungdet.pipeline.threads`; docs/dask.md).
+    Results hardly depend on it: each batch of a scan is computed by one thread (docs/dask.md).
     """
     import cv2
 

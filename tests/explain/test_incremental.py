@@ -28,6 +28,10 @@ from lungdet.nets.network_average import NetworkAverage
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "lite0": (lambda: Backbone2d("tf_efficientnet_lite0", in_channels=1), (1, 97, 128)),
     "lite0, resized": (lambda: Backbone2d("tf_efficientnet_lite0", in_channels=1, resize_hw=(96, 96)), (1, 120, 128)),
+    "lite0, as tasks lay it out": (
+        lambda: Backbone2d("tf_efficientnet_lite0", in_channels=1).to(memory_format=torch.channels_last),
+        (1, 96, 96),
+    ),
     "resnet18": (lambda: Backbone2d("resnet18"), (3, 96, 75)),
     "densenet121": (lambda: Backbone2d("densenet121", in_channels=1), (1, 96, 96)),
     "squeeze and excitation": (lambda: Backbone2d("efficientnet_b0", in_channels=1), (1, 64, 64)),

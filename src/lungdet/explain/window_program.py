@@ -64,7 +64,7 @@ class _Builder:
             if step is not None:
                 self.steps.append(step)
                 return
-        self.steps.append(Whole(inputs=call.inputs, outputs=call.results, function=anything(call)))
+        self.steps.append(Whole(inputs=call.inputs, outputs=call.results, function=anything(call, self.shapes)))
 
     def is_map(self, number: int) -> bool:
         """Whether a value has an axis of images, one of channels, and those of space."""

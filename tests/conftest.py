@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.object_server import s3_for_tests
+from tests.surroundings import environment_kept
 
 from lungdet.bench.s3_server import S3Server
 
@@ -33,6 +34,12 @@ def s3(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
     forkserver._forkserver._stop()  # type: ignore[attr-defined]
     with s3_for_tests(monkeypatch, tmp_path_factory.mktemp("cache")) as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def _environment_left_as_found() -> Iterator[None]:
+    with environment_kept():
+        yield
 
 
 @pytest.fixture(autouse=True)

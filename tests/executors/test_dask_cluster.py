@@ -13,7 +13,7 @@ from tests.executors import jobs
 from tests.executors.conftest import small_cluster
 
 from lungdet.errors import ClusterError, ConfigError
-from lungdet.executors import dask_worker
+from lungdet.executors import dask_cluster, dask_worker
 from lungdet.executors.dask_cluster import DIED, DaskExecutor
 from lungdet.executors.dask_worker import Probe, describe
 from lungdet.executors.outcome import Outcome
@@ -72,8 +72,20 @@ def test_a_job_that_kills_every_worker_is_given_up(scheduler: str, tmp_path: Pat
     with DaskExecutor(scheduler) as executor:
         outcomes = {o.name: o for o in executor.run(jobs.die_once, dict.fromkeys(names, (tmp_path,)))}
     assert outcomes["always"] == Outcome("always", None, DIED.format(n=4))
-    assert (tmp_path / "always.begun").stat().st_size == 4
-    assert {outcomes[name].value for name in "abc"} == set("abc")
+    assert (tmp_path / "always.begun").stat().st_size == 8, "four tries beside others, four alone"
+    assert [outcomes[name] for name in "abc"] == [Outcome(name, name) for name in "abc"]
+
+
+@pytest.mark.slow
+def test_jobs_that_wait_where_another_kills_the_worker_are_not_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while workers start again: the count is old, one worker has the jobs of four, and they share its deaths."""
+    monkeypatch.setattr(dask_cluster, "n_workers", lambda client: 4)
+    names = ["always", "a", "b", "c", "d"]
+    with small_cluster(n_workers=1) as cluster, DaskExecutor(cluster.scheduler_address) as executor:
+        outcomes = {o.name: o for o in executor.run(jobs.die_once, dict.fromkeys(names, (tmp_path,)))}
+    assert [name for name, outcome in outcomes.items() if outcome.failure is not None] == ["always"]
 
 
 @pytest.mark.slow

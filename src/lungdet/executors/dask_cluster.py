@@ -20,13 +20,13 @@ from lungdet.executors.dask_worker import Probe, do_job
 from lungdet.executors.outcome import Outcome
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, KilledWorker
 
 R = TypeVar("R")
 
 DIED = (
-    "its process died on {n} workers, one after the other: out of memory (start workers with a larger --memory-limit), "
-    "or see their logs"
+    "its process died on {n} workers, one after the other, with no other job beside it: out of memory (start workers "
+    "with a larger --memory-limit), or see their logs"
 )
 
 _LOOK_S = 2.0
@@ -75,8 +75,10 @@ class DaskExecutor:
     ) -> Iterator[Outcome[R]]:
         """See `Executor.run`.
 
-        As many jobs are handed over as there are workers, so that a worker that dies takes one job with it. When this
-        process is interrupted, jobs that have begun are finished by their workers, others never begin.
+        As many jobs are handed over as there are workers, so that a worker that dies usually takes one job with it.
+        While workers start again two jobs can share one, and a job can share the fate of another: Dask counts a death
+        against both. So a job that Dask gives up is tried once more at the end, alone, and only that counts. When
+        this process is interrupted, jobs that have begun are finished by their workers, others never begin.
 
         Raises:
             ClusterError: workers do not reach `shared`, or the scheduler went away.
@@ -91,13 +93,14 @@ class DaskExecutor:
 def _answers(
     client: Client, work: Callable[..., R], jobs: Mapping[str, tuple[Any, ...]], probe: Probe | None
 ) -> Iterator[Outcome[R]]:
-    waiting, under_way = deque(jobs), dict[str, Any]()
-    finished: queue.SimpleQueue[tuple[str, Outcome[R] | None]] = queue.SimpleQueue()
+    waiting, under_way, suspects = deque(jobs), dict[str, Any](), set[str]()
+    finished: queue.SimpleQueue[tuple[str, Outcome[R] | KilledWorker | None]] = queue.SimpleQueue()
     places, looked = n_workers(client), time.monotonic()
     try:
         while waiting or under_way:
-            # With nobody there one job waits, which tells a cluster that grows by demand that it is wanted.
-            while waiting and len(under_way) < max(places, 1):
+            # With nobody there one job waits, which tells a cluster that grows by demand that it is wanted. Suspects
+            # stand at the end of the queue; each is alone.
+            while waiting and len(under_way) < (1 if waiting[0] in suspects else max(places, 1)):
                 name = waiting.popleft()
                 key = f"lungdet-{uuid.uuid4().hex}"
                 under_way[name] = client.submit(do_job, work, name, jobs[name], probe, key=key, pure=False)
@@ -109,7 +112,13 @@ def _answers(
                 del under_way[name]
                 if outcome is None:
                     raise ClusterError(GONE)
-                yield outcome
+                if isinstance(outcome, Outcome):
+                    yield outcome
+                elif name in suspects:
+                    yield Outcome(name, None, DIED.format(n=outcome.allowed_failures + 1))
+                else:
+                    suspects.add(name)
+                    waiting.append(name)
             if time.monotonic() - looked > _LOOK_S:
                 places, looked = n_workers(client), time.monotonic()
     finally:
@@ -118,14 +127,14 @@ def _answers(
                 client.cancel(list(under_way.values()), force=True)  # type: ignore[no-untyped-call]
 
 
-def _outcome(name: str, future: Future[Outcome[R]]) -> Outcome[R] | None:
+def _outcome(name: str, future: Future[Outcome[R]]) -> Outcome[R] | KilledWorker | None:
     """What a future that is done holds; None when nobody knows any more."""
     from distributed import KilledWorker
 
     try:
         return future.result()
     except KilledWorker as error:
-        return Outcome(name, None, DIED.format(n=error.allowed_failures + 1))
+        return error
     except CancelledError:
         return None
     except Exception as error:  # such as work that a worker cannot import

@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+# Needed by the first job, and imported here, where a worker unpickles its first message: importing OpenCV takes modules
+# out of sys.modules for a moment, and failed (KeyError: 'cv2.data') when a job of a new worker was the first to do it.
+import cv2  # noqa: F401
+
 import lungdet
 from lungdet.executors.attempt import attempt
 from lungdet.executors.outcome import Outcome

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
 
 from lungdet import errors
 from lungdet.errors import ConfigError, LungdetError
@@ -31,3 +35,25 @@ def test_a_config_error_lists_every_problem() -> None:
     error = ConfigError(["optim.lr: too small", "data.root: missing"])
     assert error.problems == ["optim.lr: too small", "data.root: missing"]
     assert str(error) == "optim.lr: too small\ndata.root: missing"
+
+
+def test_a_config_error_of_another_process_is_still_readable() -> None:
+    error = pickle.loads(pickle.dumps(ConfigError(["optim.lr: too small", "data.root: missing"])))
+    assert error.problems == ["optim.lr: too small", "data.root: missing"]
+    assert str(error) == "optim.lr: too small\ndata.root: missing"
+
+
+class Misconfigured(Dataset[torch.Tensor]):
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, n: int) -> torch.Tensor:
+        raise ConfigError(["optim.lr: too small"])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
+def test_a_config_error_of_a_loaders_worker_is_one_problem() -> None:
+    with pytest.raises(ConfigError, match=r"optim\.lr: too small") as raised:
+        next(iter(DataLoader(Misconfigured(), num_workers=1)))
+    assert len(raised.value.problems) == 1

@@ -4,6 +4,8 @@ Each leaf also inherits the builtin that a caller would catch, so `except FileNo
 both work. A message says what was given, what is allowed and what to type next.
 """
 
+from __future__ import annotations
+
 
 class LungdetError(Exception):
     """Root of the family; the commands turn it into one message and exit code 2."""
@@ -12,9 +14,13 @@ class LungdetError(Exception):
 class ConfigError(LungdetError, ValueError):
     """The composed configuration cannot run. `problems` lists every reason found, not only the first."""
 
-    def __init__(self, problems: list[str]) -> None:
-        self.problems = list(problems)
+    def __init__(self, problems: list[str] | str) -> None:
+        # A loader's process hands over the message alone, and a string is a list of letters too.
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
         super().__init__("\n".join(self.problems))
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[str]]]:
+        return type(self), (self.problems,)
 
 
 class MissingFileError(LungdetError, FileNotFoundError):

@@ -68,7 +68,13 @@ def test_a_defect_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -
     [
         ("evaluation.n_resample=3", "there is no key 'evaluation.n_resample' in this configuration; did you mean"),
         ("zzzzzz=3", "`lungdet eval --cfg job` lists every key"),
-        ("evaluation=defualt", "Could not find 'evaluation/defualt'"),
+        ("evaluation=defualt", "lungdet: evaluation: there is no option 'defualt'; did you mean 'default'?\n"),
+        ("evaluation=zzz", "lungdet: evaluation: there is no option 'zzz'; allowed: default\n"),
+        (
+            "--experiment=a",
+            "there is no flag --experiment; keys and groups have no dashes: experiment=a; flags: --help",
+        ),
+        ("--quick", "there is no flag --quick; keys and groups have no dashes: quick=...; flags: --help"),
         ("run={", "cannot read the override 'run={'"),
     ],
 )
@@ -94,6 +100,56 @@ def test_a_flag_may_stand_anywhere_and_a_sweep_goes_on_after_a_failure(
     assert ends(monkeypatch, task, *order, f"hydra.sweep.dir={tmp_path}") == 2
     assert seen == ["a", "b"]
     assert capsys.readouterr().err.endswith("lungdet: no run 'a'\nno run 'b'\n")
+
+
+def test_a_refused_run_leaves_no_dated_folder_but_one_that_was_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for words in ([], [f"hydra.run.dir={tmp_path}/runs/named"]):
+        monkeypatch.setattr(sys, "argv", ["train.py", *words])
+        GlobalHydra.instance().clear()
+        with pytest.raises(SystemExit):
+            launch("train", raising(ConfigError(["seed: no"])))
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["named"]
+
+
+def test_a_refused_run_keeps_what_others_put_into_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def task(cfg: DictConfig) -> None:
+        (folder,) = (tmp_path / "runs").iterdir()
+        (folder / "notes.txt").touch()
+        raise ConfigError(["seed: no"])
+
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    with pytest.raises(SystemExit):
+        launch("train", task)
+    assert len(list(tmp_path.glob("runs/*/notes.txt"))) == 1
+
+
+def test_choices_that_do_not_go_together_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "data=chest_xray", "model=unet_seg"])
+    with pytest.raises(SystemExit):
+        launch("train", raising(AssertionError()))
+    assert capsys.readouterr().err == (
+        "lungdet: model=unet_seg does not go with data=chest_xray: it sets data/samples, which is not there; "
+        "choose another model= or data=\n"
+    )
+
+
+def test_help_is_composed_and_commented_and_calls_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["eval.py", "run=a", "--help"])
+    launch("eval", raising(AssertionError()))
+    shown = capsys.readouterr().out
+    assert shown.startswith("lungdet eval. A run's predictions table -> report.json")
+    assert "  # A run directory, its name below paths.runs, or latest.\n  run: a\n" in shown
+
+
+def test_help_of_a_mistake_is_that_mistake(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ends(monkeypatch, raising(AssertionError()), "evaluaton.seed=1", "--help") == 2
+    assert "there is no key 'evaluaton.seed' in this configuration; did you mean" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["-m", "--cfg", "job"], ["--info=defaults", "--multirun"]])

@@ -8,10 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from lungdet.cli import froc
+from lungdet.evaluation.predictions import write_predictions
 
 HEADER = "seriesuid,coordX,coordY,coordZ,"
 ANNOTATIONS = HEADER + "diameter_mm\n0017,0,0,0,10\n18,5,5,5,6\n"
@@ -156,8 +159,38 @@ def test_nan_probabilities_are_named_by_line(folder: Path, refused: Run) -> None
     assert "marks.csv: line 4: probability" in message
 
 
-def test_a_missing_file(refused: Run) -> None:
-    assert "absent.csv" in refused("submission=absent.csv")
+def test_missing_files_come_together_with_where_they_come_from(refused: Run) -> None:
+    message = refused("submission=absent.csv", "seriesuids=none.csv")
+    assert (
+        "submission: absent.csv: no such file or run; a CSV with seriesuid,coordX,coordY,coordZ,probability" in message
+    )
+    assert "seriesuids: none.csv: no such file; it comes with the challenge's evaluation script" in message
+
+
+def test_a_run_is_scored_by_its_test_candidates(folder: Path, run: Run) -> None:
+    """The marks of the file as the test rows of a run: the same CPM; what validated does not count."""
+    marks = pd.read_csv(folder / "marks.csv", dtype={"seriesuid": str})
+    table = pd.DataFrame(
+        {
+            "series_uid": marks["seriesuid"],
+            "patient_id": marks["seriesuid"],
+            "candidate_id": range(len(marks)),
+            "center_x_mm": marks["coordX"].astype(float),
+            "center_y_mm": marks["coordY"].astype(float),
+            "center_z_mm": marks["coordZ"].astype(float),
+            "label": [1, 0, 0, 1],
+            "diameter_mm": [10.0, np.nan, np.nan, 6.0],
+            "logit": np.log(marks["probability"] / (1 - marks["probability"])).astype(np.float32),
+            "fold": 0,
+            "partition": "test",
+        }
+    )
+    (folder / "mine").mkdir()
+    validated = table.assign(series_uid="19", patient_id="19", logit=np.float32(9), partition="val")
+    write_predictions(pd.concat([table, validated]), folder / "mine" / "predictions.parquet")
+    said = run("submission=mine")
+    assert "mine: CPM 0.8571" in said
+    assert record(folder)["provenance"]["submission"]["file"] == "mine"  # type: ignore[index]
 
 
 def test_wrong_and_missing_values_come_together(folder: Path, refused: Run) -> None:

@@ -12,10 +12,10 @@ from lungdet.config import conf_folder
 from lungdet.config.experiment import experiment_problems, hardware_problems
 
 
-def problems(folder: Path, *overrides: str) -> list[str]:
+def problems(folder: Path, *overrides: str, elsewhere: bool = False) -> list[str]:
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         cfg = compose("train", overrides=[f"paths.root={folder}", *overrides])
-    return list(experiment_problems(cfg))
+    return list(experiment_problems(cfg, elsewhere=elsewhere))
 
 
 def test_the_default_fits_together(tmp_path: Path) -> None:
@@ -37,6 +37,25 @@ def test_a_part_that_does_not_fit_is_named(override: str, expected: str, tmp_pat
     found = problems(tmp_path, override)
     assert len(found) == 1
     assert found[0].startswith(expected)
+
+
+def test_a_plateau_is_looked_for_in_epochs_that_are_validated(tmp_path: Path) -> None:
+    plateau = ("scheduler=plateau", "trainer.check_val_every_n_epoch=2")
+    (found,) = problems(tmp_path, *plateau)
+    assert found.startswith("scheduler.frequency=1: looks at val/auroc in epochs that are not validated")
+    assert problems(tmp_path, *plateau, "+scheduler.frequency=2") == []
+    assert problems(tmp_path, "scheduler=plateau") == []
+
+
+def test_this_machine_says_nothing_about_a_training_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    cluster = ("trainer.accelerator=gpu", "trainer.num_nodes=2", "trainer.strategy=ddp_spawn")
+    assert [text.partition(":")[0] for text in problems(tmp_path, *cluster)] == [
+        "trainer.accelerator",
+        "trainer.num_nodes",
+        "trainer.strategy",
+    ]
+    assert [text.partition(":")[0] for text in problems(tmp_path, *cluster, elsewhere=True)] == ["trainer.strategy"]
 
 
 @pytest.mark.parametrize(

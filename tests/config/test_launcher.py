@@ -14,6 +14,7 @@ TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_USE_AGENT_STORE": "True", "RANK": "5", "LOCAL_RANK": "1",
     "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "GROUP_RANK": "1", "MASTER_ADDR": "node0", "MASTER_PORT": "29500",
 }  # fmt: skip
+ONE_OF_TORCHRUN = TORCHRUN | {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
 SRUN = {
     "SLURM_JOB_ID": "4711", "SLURM_STEP_ID": "2", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "4",
     "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "2", "SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_NODEID": "1",
@@ -24,7 +25,7 @@ BY_HAND = {"NODE_RANK": "1", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "12345"}
 
 @pytest.fixture(autouse=True)
 def nothing_of_the_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*TORCHRUN, *SRUN, *BY_HAND):
+    for name in (*TORCHRUN, *SRUN, *BY_HAND, "SLURM_STEP_NUM_TASKS"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -63,6 +64,25 @@ def test_tasks_without_a_number_per_node_are_refused() -> None:
         launched_process(environment)
 
 
+def test_the_script_of_a_job_of_several_tasks_is_not_one_of_them() -> None:
+    script = {name: value for name, value in SRUN.items() if name != "SLURM_STEP_ID"} | {"SLURM_PROCID": "0"}
+    with pytest.raises(ConfigError, match="has 4 tasks, and this process was not started by srun"):
+        launched_process(script)
+    torchrun = launched_process(script | TORCHRUN)
+    assert torchrun is not None
+
+
+def test_tasks_in_a_job_that_salloc_named_are_refused() -> None:
+    """As SLURM 22.05 sets it for `srun` inside `salloc`; a shell of one task there is somebody's own."""
+    salloc = SRUN | {"SLURM_JOB_NAME": "interactive", "SLURM_STEP_NUM_TASKS": "4"}
+    with pytest.raises(ConfigError, match=r"4 tasks in a job called interactive.*start with srun --job-name=train"):
+        launched_process(salloc)
+    assert launched_process(salloc | {"SLURM_STEP_NUM_TASKS": "1"}) is None
+    torchrun = launched_process(salloc | TORCHRUN)
+    assert torchrun is not None
+    assert torchrun.launcher == "torchrun"
+
+
 @pytest.mark.parametrize(
     ("environment", "trainer", "expected"),
     [
@@ -76,6 +96,8 @@ def test_tasks_without_a_number_per_node_are_refused() -> None:
         (TORCHRUN, {"devices": "auto", "num_nodes": 2}, None),
         (TORCHRUN, {"devices": 4}, "torchrun started 4 a node on 2; type trainer.devices=4 trainer.num_nodes=2"),
         (TORCHRUN, {"devices": 8, "num_nodes": 2}, "8 a node on 2 node(s) asked for"),
+        (ONE_OF_TORCHRUN, {"devices": 1}, None),
+        (ONE_OF_TORCHRUN, {"devices": 2}, "; use torchrun --nnodes=1 --nproc-per-node=2"),
         (SRUN, {"devices": 2, "num_nodes": 2}, None),
         ({"SLURM_NTASKS": "1"}, {"devices": 1}, None),
         ({"SLURM_NTASKS": "1"}, {"devices": 8}, "use srun --nodes=1 --ntasks-per-node=8"),

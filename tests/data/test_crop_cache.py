@@ -76,7 +76,8 @@ def test_what_is_kept_needs_no_scan(luna_store: Path, tmp_path: Path) -> None:
     assert np.array_equal(
         CropCachedStore(store, folder=tmp_path / "crops", limit_gb=1).crops(uids, centers, SHAPE), expected
     )
-    assert not np.array_equal(CtStore(tmp_path / "store").crops(uids, centers, SHAPE), expected)
+    with pytest.raises(StoreError, match="is missing; preprocess this scan again"):
+        CtStore(tmp_path / "store").crops(uids, centers, SHAPE)
 
 
 def test_another_shape_and_another_scan_of_the_same_name_are_other_crops(luna_store: Path, tmp_path: Path) -> None:

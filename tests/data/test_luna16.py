@@ -44,6 +44,16 @@ def test_collection_without_candidates(make_datamodule: Factory, luna_root: Path
         make_datamodule(root=root).setup()
 
 
+def test_a_folder_that_is_not_there_is_told_before_a_store_that_cannot_be_made(
+    make_datamodule: Factory, tmp_path: Path
+) -> None:
+    datamodule = make_datamodule(root=tmp_path / "lun16", store_path=tmp_path / "none.zarr")
+    (problem,) = datamodule.store_problems()
+    assert problem.startswith(f"root: {tmp_path / 'lun16'}: no such folder; give the one that holds subset0")
+    # A store that is there does for what needs no tables: pictures of a report.
+    assert make_datamodule(root=tmp_path / "lun16").store_problems() == []
+
+
 @pytest.mark.realdata
 def test_real_annotations_can_be_scored(make_datamodule: Factory, realdata: Path, tmp_path: Path) -> None:
     spec = StoreSpec(spacing_mm="native", lung_mask=False)

@@ -48,7 +48,7 @@ def test_a_search_goes_on_and_ends_with_a_table(
     [
         ([], "sweep: nothing to search; name a file with ranges: sweep=space"),
         (["sweep=space", "n_trials=0"], "n_trials: must be at least 1, got 0"),
-        (["sweep=space", "optim=nope"], "Could not find 'optim/nope'"),
+        (["sweep=space", "optim=nope"], "optim: there is no option 'nope'; allowed: adamw, "),
     ],
 )
 def test_mistakes_are_told_before_anything_is_trained(

@@ -45,7 +45,7 @@ def test_other_numbers() -> None:
     assert short_text(2.5584e-05) == "2.56e-05"
     assert signed_text(-0.25) == f"{MINUS}0.250"
     assert signed_text(0.25) == "+0.250"
-    assert signed_text(None) == EN_DASH
+    assert signed_text(None) == signed_text(math.nan) == EN_DASH
     assert interval_text(Estimate(0.5, 0.25, 0.75), 2) == f"0.25{EN_DASH}0.75"
     assert [count_text(1, "scan"), count_text(2, "scan"), count_text(1000)] == ["1 scan", "2 scans", "1,000"]
 

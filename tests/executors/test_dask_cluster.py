@@ -13,7 +13,7 @@ from tests.executors import jobs
 from tests.executors.conftest import small_cluster
 
 from lungdet.errors import ClusterError, ConfigError
-from lungdet.executors import dask_cluster, dask_worker
+from lungdet.executors import dask_cluster, dask_connection, dask_worker
 from lungdet.executors.dask_cluster import DIED, DaskExecutor
 from lungdet.executors.dask_worker import Probe, describe
 from lungdet.executors.outcome import Outcome
@@ -58,7 +58,7 @@ def test_one_thread_a_job(scheduler: str) -> None:
 @pytest.mark.slow
 def test_a_killed_worker_costs_another_try_of_its_job_and_nothing_else(scheduler: str, tmp_path: Path) -> None:
     names = ["a", "b", "killed", "c", "d", "e", "f", "g"]
-    with DaskExecutor(scheduler) as executor:
+    with DaskExecutor(scheduler, patience_s=120) as executor:
         outcomes = list(executor.run(jobs.die_once, dict.fromkeys(names, (tmp_path,)), shared=tmp_path))
     assert sorted(outcome.name for outcome in outcomes) == sorted(names), "each exactly once"
     assert all(outcome.value == outcome.name for outcome in outcomes)
@@ -69,7 +69,7 @@ def test_a_killed_worker_costs_another_try_of_its_job_and_nothing_else(scheduler
 @pytest.mark.slow
 def test_a_job_that_kills_every_worker_is_given_up(scheduler: str, tmp_path: Path) -> None:
     names = ["a", "always", "b", "c"]
-    with DaskExecutor(scheduler) as executor:
+    with DaskExecutor(scheduler, patience_s=120) as executor:
         outcomes = {o.name: o for o in executor.run(jobs.die_once, dict.fromkeys(names, (tmp_path,)))}
     assert outcomes["always"] == Outcome("always", None, DIED.format(n=4))
     assert (tmp_path / "always.begun").stat().st_size == 8, "four tries beside others, four alone"
@@ -83,9 +83,31 @@ def test_jobs_that_wait_where_another_kills_the_worker_are_not_given_up(
     """As while workers start again: the count is old, one worker has the jobs of four, and they share its deaths."""
     monkeypatch.setattr(dask_cluster, "n_workers", lambda client: 4)
     names = ["always", "a", "b", "c", "d"]
-    with small_cluster(n_workers=1) as cluster, DaskExecutor(cluster.scheduler_address) as executor:
+    with small_cluster(n_workers=1) as cluster, DaskExecutor(cluster.scheduler_address, patience_s=120) as executor:
         outcomes = {o.name: o for o in executor.run(jobs.die_once, dict.fromkeys(names, (tmp_path,)))}
     assert [name for name, outcome in outcomes.items() if outcome.failure is not None] == ["always"]
+
+
+def test_a_cluster_without_workers_is_told_of_once(
+    scheduler: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(dask_cluster, "n_workers", lambda client: 0)
+    monkeypatch.setattr(dask_cluster, "_LOOK_S", 0.02)
+    monkeypatch.setattr(dask_cluster, "_TOLD_S", 0.1)
+    with DaskExecutor(scheduler) as executor:
+        assert len(list(executor.run(jobs.begin_and_wait, {"a": (tmp_path,)}))) == 1
+    assert caplog.text.count("the cluster has had no workers for") == 1
+
+
+@pytest.mark.slow
+def test_a_cluster_whose_workers_are_gone_ends_the_work(tmp_path: Path) -> None:
+    """As Dask leaves it that gave up to start them again; without an end, a night's work would wait for ever."""
+    with small_cluster(n_workers=1) as cluster, DaskExecutor(cluster.scheduler_address, patience_s=2) as executor:
+        outcomes = executor.run(jobs.begin_and_wait, {str(n): (tmp_path,) for n in range(60)})
+        assert next(outcomes).failure is None
+        cluster.scale(0)
+        with pytest.raises(ClusterError, match=r"no workers for \d+ s .*what is finished is kept: start workers"):
+            list(outcomes)
 
 
 @pytest.mark.slow
@@ -133,6 +155,14 @@ def test_a_folder_that_workers_do_not_see(scheduler: str, tmp_path: Path, monkey
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ClusterError, match=r"executor: .*gone cannot be written to \(No such file or directory\)"),
+        dask_connection.probed(None, tmp_path / "gone"),  # type: ignore[arg-type]
+    ):
+        pass
+
+
 def test_probe_tells_what_is_wrong(tmp_path: Path) -> None:
     probe = Probe(str(tmp_path / "probe"), "token")
     assert "does not see" in str(probe.problem())
@@ -156,8 +186,8 @@ def test_other_versions_are_refused_or_told(
 
 def test_numbers_out_of_range() -> None:
     with pytest.raises(ConfigError, match=r"executor\.workers=0") as refused:
-        DaskExecutor(workers=0, timeout_s=0)
-    assert len(refused.value.problems) == 2
+        DaskExecutor(workers=0, timeout_s=0, patience_s=0)
+    assert len(refused.value.problems) == 3
 
 
 @pytest.mark.slow

@@ -107,6 +107,21 @@ def test_the_network_is_left_as_it_was() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
+def test_how_many_multiplications_windows_go_through() -> None:
+    def share(*layers: nn.Module) -> float:
+        return Incremental(nn.Sequential(*layers).eval(), torch.rand(1, 1, 8, 8)).share
+
+    first = nn.Conv2d(1, 2, 3, padding=1)  # 64 x 2 x 9 multiplications an image
+    assert share(first, nn.ReLU(), nn.Flatten()) == 1
+    assert share(nn.GroupNorm(1, 1), first, nn.Flatten()) == 0
+    # Then 64 x 2 x 2, a matrix of 128 x 3.
+    assert share(first, nn.GroupNorm(1, 2), nn.Conv2d(2, 2, 1), nn.Flatten(), nn.Linear(128, 3)) == 1152 / 1792
+    assert share(first, nn.Conv2d(2, 2, 1), nn.Flatten(), nn.Linear(128, 3)) == 1408 / 1792
+    # Each of 16 x 16 cells sees one of 8 x 8, of one channel.
+    assert share(first, nn.ConvTranspose2d(2, 2, 2, stride=2, groups=2), nn.Flatten()) == 1152 / (1152 + 256 * 2)
+    assert share(nn.ReLU(), nn.Flatten()) == 1
+
+
 def test_another_shape_is_refused() -> None:
     incremental = Incremental(LunaModel().eval(), torch.rand(1, 1, 16, 16, 16))
     with pytest.raises(ShapeError, match=r"one image \(1, 16, 16, 16\), got \(1, 1, 16, 16, 20\)"):
@@ -137,7 +152,7 @@ def test_networks_that_cannot_be_followed_are_refused() -> None:
         Incremental(Strided().eval(), torch.rand(1, 1, 8, 8))
 
 
-KINDS = ("convolution", "depthwise", "max", "average", "norm", "activation", "residual", "pad")
+KINDS = ("convolution", "depthwise", "max", "average", "norm", "activation", "residual", "pad", "crop")
 LAYERS: dict[int, tuple[Any, ...]] = {
     2: (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.BatchNorm2d),
     3: (nn.Conv3d, nn.MaxPool3d, nn.AvgPool3d, nn.BatchNorm3d),
@@ -172,6 +187,8 @@ def layers_of_all_kinds(draw: st.DrawFn, n_axes: int, n_channels: int) -> nn.Seq
             layers.append(draw(st.sampled_from(ACTIVATIONS)))
         elif kind == "residual":
             layers.append(Residual(convolution(n_channels, n_channels, 3, padding=1)))
+        elif kind == "crop":
+            layers.append(Cropped([draw(st.integers(-1, 1)) for _ in range(2 * n_axes)]))
         else:
             layers.append(nn.ZeroPad2d((1, 0, 2, 1)) if n_axes == 2 else nn.ConstantPad3d((0, 1, 2, 0, 1, 1), 0.5))
     return nn.Sequential(*layers, nn.Flatten())
@@ -184,6 +201,15 @@ class Residual(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return torch.relu_(self.inner(images) + images)
+
+
+class Cropped(nn.Module):
+    def __init__(self, amounts: list[int]) -> None:
+        super().__init__()
+        self.amounts = amounts
+
+    def forward(self, images: Tensor) -> Tensor:
+        return nn.functional.pad(images, self.amounts)
 
 
 @settings(max_examples=60, deadline=None)

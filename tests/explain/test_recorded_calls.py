@@ -63,6 +63,16 @@ def test_operations_in_place_leave_values_alone() -> None:
     assert torch.equal(images, kept)
 
 
+def test_operators_that_end_in_underscores_are_not_in_place() -> None:
+    class Bits(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            numbers = (images.flatten(1) * 8).int()
+            return (numbers.__and__(numbers.view(-1, 9).sum(1, keepdim=True)) >> 1).float()
+
+    images = torch.rand(4, 1, 3, 3)
+    assert torch.equal(again(record_calls(Bits().eval(), images[:1]), images), Bits()(images))
+
+
 class Refused(nn.Module):
     """Does what `how` says."""
 
@@ -73,6 +83,7 @@ class Refused(nn.Module):
         self.how = how
         self.seen: list[int] = []
         self.register_buffer("constant", torch.zeros(1))
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
 
     def forward(self, images: Tensor) -> Any:
         self.seen.append(len(images))
@@ -87,8 +98,15 @@ class Refused(nn.Module):
         if self.how == "change a constant":
             self.constant.add_(1)
             return flat + self.constant
+        if self.how == "write into a constant":
+            room = torch.zeros(images.shape)
+            room[:, :, 1:] = images[:, :, 1:]
+            return room.flatten(1) + flat
         if self.how == "other constants":
             return flat + torch.arange(len(images)).view(-1, 1)
+        if self.how == "state of a layer":
+            rows = images[:, 0]
+            return self.attention(rows, rows, rows, need_weights=False)[0]
         if self.how == "no tensor":
             return [flat]
         return flat if len(self.seen) == 1 else flat * 2
@@ -98,6 +116,8 @@ class Refused(nn.Module):
     ("how", "message"),
     [
         ("branch", "depends on the values"),
+        ("write into a constant", "changes a constant"),
+        ("state of a layer", "something else than tensors"),
         ("change a view", "something else may look at"),
         ("change a constant", "changes a constant"),
         ("other constants", "depend on the number of images"),

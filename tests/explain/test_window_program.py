@@ -48,6 +48,28 @@ def test_padding_of_one_side_goes_into_the_convolution() -> None:
     assert (step.before, step.after) == ((3, 1), (4, 2))
 
 
+def test_cells_cut_off_do_not_cancel_out_with_padding() -> None:
+    layers = (nn.ZeroPad2d((-2, 3, 1, -4)), nn.Conv2d(2, 1, 3, padding=1))
+    found = steps(*layers)
+    images = torch.rand(2, 2, 9, 9)
+    cells = images
+    with torch.no_grad():
+        for step in found:
+            (cells,) = step.of_whole([cells], n_images=2)
+        torch.testing.assert_close(cells, nn.Sequential(*layers)(images), rtol=1e-5, atol=1e-6)
+    assert [type(step) for step in found] == [Local, Local]
+    assert len(steps(nn.ZeroPad2d(-1), nn.Conv2d(2, 1, 3))) == 2
+
+
+def test_parts_of_a_batch_stay_whole() -> None:
+    class Sliced(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            answer: Tensor = torch.ops.aten.slice(images)  # along the first axis, from its start to its end
+            return answer
+
+    assert [type(step) for step in steps(Sliced())] == [Whole]
+
+
 def test_other_padding_stays() -> None:
     found = steps(nn.ConstantPad2d(1, 0.5), nn.Conv2d(2, 1, 3))
     assert [type(step) for step in found] == [Local, Local]

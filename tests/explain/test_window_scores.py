@@ -109,6 +109,48 @@ def test_a_network_that_windows_would_get_wrong_is_found_out() -> None:
         window_probability(Squared().eval(), binary_logit, image, batch_size=4)
 
 
+class Mistaken(nn.Module):
+    """As `Squared`, and all but sure of class 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.asked += 1
+        return images.flatten(1).mean(1, keepdim=True) * (1 if self.asked <= 2 else 1.1) - 14
+
+
+def test_a_mistake_shows_where_the_network_is_sure_or_the_image_even() -> None:
+    image = torch.rand(1, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(RunError, match=r"windows of Mistaken give logits that differ by up to 0\.0"):
+        window_probability(Mistaken().eval(), binary_logit, image, batch_size=4)
+
+    class Corner(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            first = float(images.numpy()[0, 0, 0, 0])  # which no recording sees
+            return images.flatten(1).mean(1, keepdim=True) + first
+
+    with pytest.raises(RunError, match=r"windows of Corner give probabilities that differ by up to 0\.0"):
+        window_probability(Corner().eval(), binary_logit, torch.zeros(1, 1, 12, 12), batch_size=4)
+
+
+def test_an_answer_that_depends_on_the_rest_of_a_batch_is_found_out() -> None:
+    norm = nn.BatchNorm2d(1, track_running_stats=False)  # of the batch also in evaluation mode
+    network = nn.Sequential(nn.Conv2d(1, 1, 3), norm, nn.ReLU(), nn.Flatten(), nn.Linear(100, 1)).eval()
+    with pytest.raises(RunError, match="windows of Sequential give probabilities that differ"):
+        window_probability(network, binary_logit, torch.rand(1, 1, 12, 12), batch_size=4)
+
+
+def test_windows_that_end_at_once_are_refused() -> None:
+    class Reflected(nn.Sequential):
+        pass
+
+    layers = (nn.ReflectionPad2d(1), nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 1))
+    with pytest.raises(RunError, match="windows of Reflected would end before 2 % of its multiplications"):
+        window_probability(Reflected(*layers).eval(), binary_logit, torch.rand(1, 1, 12, 12), batch_size=4)
+
+
 def test_what_cannot_go_through_windows_is_refused() -> None:
     class Looks(nn.Module):
         def forward(self, images: Tensor) -> Tensor:

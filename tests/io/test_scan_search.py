@@ -36,6 +36,12 @@ def test_files_of_every_format_at_any_depth(tmp_path: Path) -> None:
     assert names(tmp_path) == [(uid, False) for uid in "abcd"]
 
 
+def test_a_link_to_nowhere_is_no_scan(tmp_path: Path) -> None:
+    write_scan(SMALL, tmp_path / "a.mhd")
+    (tmp_path / "IM0001").symlink_to(tmp_path / "absent")
+    assert names(tmp_path) == [("a", False)]
+
+
 def test_luna16_layout_takes_the_subsets_and_the_root(tmp_path: Path) -> None:
     for name in ("subset0/1.1.mhd", "subset7/1.0.mhd", "1.2.mhd", "elsewhere/1.3.mhd"):
         write_scan(SMALL, tmp_path / name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -171,3 +172,27 @@ def test_four_processes_fill_one_file(tmp_path: Path) -> None:
     shard = ChunkCache(tmp_path, max_gb=1).open("s3://bucket/shard", version="1", size=SIZE, n_chunks=100)
     assert all(shard.data[1000 * n : 1000 * n + 1000] == content(n, 1000) for n in range(100))
     assert len(list((tmp_path / "chunks").iterdir())) == 1
+
+
+def test_a_file_system_without_locks_still_stays_within_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    cache = ChunkCache(tmp_path, max_gb=1e-3)
+    for n in range(20):
+        opened(cache, name=f"s3://bucket/{n}").add([0], [0], [content(n, SIZE)])
+    assert sum(path.stat().st_blocks * 512 for path in (tmp_path / "chunks").iterdir()) < 1.2e6
+
+
+def test_old_chunks_that_cannot_be_removed_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cache = ChunkCache(tmp_path, max_gb=1e-6)
+    shard = opened(cache)
+    (tmp_path / "shrinking.lock").mkdir()
+    shard.add([0], [0], [content(0, SIZE)])
+    assert shard.has(0, 0, SIZE)
+    assert "old chunks cannot be removed" in caplog.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +156,25 @@ def test_processes_fill_one_array_together(tmp_path: Path) -> None:
     array = opened(tmp_path)
     assert np.array_equal(read(array, np.arange(80)), crops_of(range(80)))
     assert len(array) == 80, "each crop once"
+
+
+def test_an_array_that_was_deleted_and_begun_anew_is_another_one(tmp_path: Path) -> None:
+    """Somebody makes room while one process reads; the next process puts other crops into the same slots."""
+    writer, reader, stopped = (opened(tmp_path / "a") for _ in range(3))
+    for number in (1, 2, 3):
+        writer.add(keys_of([number]), crops_of([number]))
+    old = reader.find(keys_of([1, 2, 3])), stopped.find(keys_of([1, 2, 3]))
+    assert [slots.tolist() for slots in old] == [[0, 1, 2]] * 2
+    shutil.rmtree(tmp_path / "a")
+    opened(tmp_path / "a").add(keys_of([7, 8, 9]), crops_of([7, 8, 9]))
+    out = np.zeros((3, *SHAPE), np.int16)
+    assert not reader.read(old[0], out, np.arange(3)).any(), "not the crops of 7, 8 and 9"
+    stopped.add(keys_of([1, 2]), crops_of([1, 2]))
+    assert np.array_equal(read(opened(tmp_path / "a"), [7, 8, 9, 1, 2]), crops_of([7, 8, 9, 1, 2])), "nothing destroyed"
+    assert reader.find(keys_of([1, 9, 3])).tolist() == [3, 2, -1]
+    assert np.array_equal(read(writer, [9, 2]), crops_of([9, 2]))
+
+
+def test_keys_that_cannot_be_read_are_none(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    assert opened(tmp_path).find(keys_of([1])).tolist() == [-1]

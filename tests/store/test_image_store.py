@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +14,11 @@ import pytest
 import zarr
 from PIL import Image
 from tests.store.image_files import collection_of, write_pictures
+from tests.store.interruption import killed_at
 
 from lungdet.errors import MissingFileError, StoreError
 from lungdet.io.pixel_duplicates import pixel_key
-from lungdet.store import image_writer
+from lungdet.store import image_store, image_writer
 from lungdet.store.image_preprocess import ImageSpec, preprocess_image
 from lungdet.store.image_store import CHUNK_IMAGES, ImageStore
 from lungdet.store.image_writer import is_finished, store_images
@@ -68,7 +71,7 @@ def test_a_store_survives_pickling(folder: Path, store_path: Path) -> None:
 
 
 def test_an_interrupted_call_goes_on(folder: Path, store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (image_writer, __import__("lungdet.store.image_store", fromlist=["x"])):
+    for module in (image_writer, image_store):
         monkeypatch.setattr(module, "CHUNK_IMAGES", 4)
     collection = collection_of(folder)
     work = image_writer._store_chunk
@@ -157,3 +160,91 @@ def test_two_processes_store_what_one_does(folder: Path, tmp_path: Path, monkeyp
     assert one.images.equals(two.images)
     markers = [json.loads((tmp_path / f"{n}.zarr/zarr.json").read_text()) for n in (1, 2)]
     assert markers[0] == markers[1]
+
+
+@pytest.mark.parametrize("begin", ["new", "finished"])
+@pytest.mark.parametrize("step", [6, pytest.param(1, marks=pytest.mark.slow)])
+def test_killed_anywhere_no_image_is_wrong_and_the_next_run_finishes(
+    step: int, begin: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made from nothing, and made anew in the place of a finished one."""
+    for module in (image_writer, image_store):
+        monkeypatch.setattr(module, "CHUNK_IMAGES", 4)
+    collection = collection_of(folder)
+    store_images(collection, tmp_path / "whole", SPEC)
+    wanted = ImageStore(tmp_path / "whole").read(np.arange(10))
+    store = tmp_path / begin
+    for change in range(0, 100, step):
+        if begin == "finished":
+            shutil.copytree(tmp_path / "whole", store)
+        with killed_at(change) as killed:
+            store_images(collection, store, SPEC, overwrite=begin == "finished")
+        if is_finished(store, collection):
+            np.testing.assert_array_equal(ImageStore(store).read(np.arange(10)), wanted)
+        else:
+            with pytest.raises((StoreError, MissingFileError)):
+                ImageStore(store)
+        store_images(collection, store, SPEC)
+        np.testing.assert_array_equal(ImageStore(store).read(np.arange(10)), wanted)
+        shutil.rmtree(store)
+        if not killed:
+            break
+    assert change > 5
+    assert not killed
+
+
+def test_images_that_are_made_anew_are_read_anew(folder: Path, store_path: Path) -> None:
+    store_images(collection_of(folder), store_path, SPEC)
+    assert (ImageStore(store_path).image("003") != 77).any()
+    Image.new("L", (24, 20), 77).save(folder / "003.png")
+    store_images(collection_of(folder), store_path, SPEC, overwrite=True)
+    assert (ImageStore(store_path).image("003") == 77).all()
+
+
+def test_a_second_run_counts_what_the_first_stored_and_what_it_could_not(folder: Path, store_path: Path) -> None:
+    (folder / "004.png").write_bytes(b"no picture")
+    store_images(collection_of(folder), store_path, SPEC)
+    again = store_images(collection_of(folder), store_path, SPEC)
+    assert (again.n_stored, again.n_skipped, list(again.failed)) == (0, 9, ["004"])
+
+
+def test_a_file_in_the_place_of_the_store_is_refused(folder: Path, store_path: Path) -> None:
+    store_path.write_text("thesis")
+    with pytest.raises(StoreError, match="is not a store of images"):
+        store_images(collection_of(folder), store_path, SPEC)
+    assert store_path.read_text() == "thesis"
+
+
+def test_a_full_disk_is_told_and_the_next_run_goes_on(
+    folder: Path, store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zarr.Array, "__setitem__", full)
+        with pytest.raises(StoreError, match=r"cannot be written \(No space left on device\); make room"):
+            store_images(collection_of(folder), store_path, SPEC)
+    assert store_images(collection_of(folder), store_path, SPEC).n_stored == 10
+
+
+def test_black_images_are_stored_and_a_lost_file_is_not_taken_for_them(tmp_path: Path, store_path: Path) -> None:
+    (tmp_path / "black").mkdir()
+    Image.new("L", (20, 20)).save(tmp_path / "black" / "000.png")
+    store_images(collection_of(tmp_path / "black"), store_path, SPEC)
+    assert (ImageStore(store_path).image("000") == 0).all()
+    (store_path / "images/c/0/0/0/0").unlink()
+    with pytest.raises(StoreError, match=r"c/0/0/0/0: cannot be read \(No such file or directory\)"):
+        ImageStore(store_path).image("000")
+
+
+def test_more_chunks_than_files_may_be_open(folder: Path, store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (image_writer, image_store):
+        monkeypatch.setattr(module, "CHUNK_IMAGES", 2)
+    monkeypatch.setattr(image_store, "most_open", lambda: 2)
+    store_images(collection_of(folder), store_path, SPEC)
+    store = ImageStore(store_path)
+    expected = np.asarray(zarr.open_array(store_path / "images", mode="r"))
+    for _ in range(2):
+        np.testing.assert_array_equal(store.read(np.arange(10)), expected)
+    assert len(store._chunks) == 2

@@ -42,6 +42,16 @@ def test_another_format(tmp_path: Path) -> None:
         read_marker(tmp_path)
 
 
+@pytest.mark.parametrize("missing", ["fingerprint", "spec", "format"])
+def test_a_record_without_what_is_needed(missing: str, tmp_path: Path) -> None:
+    write_marker(tmp_path, StoreSpec())
+    record = json.loads((tmp_path / "zarr.json").read_text())
+    del record["attributes"]["lungdet"][missing]
+    (tmp_path / "zarr.json").write_text(json.dumps(record))
+    with pytest.raises(StoreError, match="is not a lungdet store"):
+        check_marker(tmp_path, StoreSpec(), command="x")
+
+
 def test_other_settings_are_refused_with_both_values(tmp_path: Path) -> None:
     write_marker(tmp_path, StoreSpec())
     check_marker(tmp_path, StoreSpec(codec="none"), command="x")

@@ -115,11 +115,26 @@ def test_what_nobody_foresaw_is_told_without_the_query_of_an_address() -> None:
     assert told == "az://container/x: Error performing GET https://host/x in 3 ms"
 
 
+def test_what_a_server_says_is_told(s3: S3Server, file: ObjectFolder) -> None:
+    s3.before = Failing("400 Bad", code="OutOfRange")
+    with pytest.raises(StoreError, match=r"folder/file: the server refused it \(400 OutOfRange\): on purpose$"):
+        file.read_bytes()
+
+
+def test_a_page_of_a_busy_web_server_is_no_missing_network(s3: S3Server, file: ObjectFolder) -> None:
+    s3.before = Failing("503 Busy")
+    with pytest.raises(StoreError, match=r"file: the server could not answer \(503\) after 7 attempts"):
+        ObjectFolder(s3.url, "bucket/folder/file").read_bytes()
+    s3.before = Failing("403 No")
+    with pytest.raises(StoreError, match=r"access denied \(403\); http:// reads public files only, .* type s3://"):
+        ObjectFolder(s3.url, "bucket/folder/file").read_bytes()
+
+
 def test_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch, s3: S3Server) -> None:
-    for endpoint in ("http://127.0.0.1:9", "http://nowhere.invalid"):
+    for endpoint, cause in (("http://127.0.0.1:9", "Connection refused"), ("http://nowhere.invalid", "failed to look")):
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         forget_clients()
-        with pytest.raises(StoreError, match=rf"{endpoint} cannot be reached after 7 attempts; .*AWS_ENDPOINT_URL"):
+        with pytest.raises(StoreError, match=rf"{endpoint} cannot be reached after 7 attempts \({cause}.*AWS_END"):
             FILE.read_bytes()
 
 

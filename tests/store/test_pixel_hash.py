@@ -34,7 +34,7 @@ def by_hand(voxels: npt.NDArray[np.int16]) -> str:
 def test_the_store_gives_the_hash_of_its_voxels_without_reading_them(make_store: Callable[..., Path]) -> None:
     store = CtStore(make_store())
     hashes = store.pixel_hashes(store.series_uids)
-    assert store._arrays == {}, "metadata only"
+    assert len(store._arrays) == 0, "metadata only"
     assert hashes == {uid: by_hand(store.volume(uid)) for uid in store.series_uids}
     with pytest.raises(StoreError, match=r"no series '1\.2\.9'"):
         store.pixel_hashes(["1.2.9"])

@@ -13,16 +13,21 @@ import time
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import SimpleITK as sitk
 import zarr
+from tests.store.conftest import ct_like, write_mhd
+from tests.store.interruption import killed_at
 
 from lungdet.errors import StoreError
+from lungdet.geometry import Geometry
 from lungdet.io.scan import Scan, read_scan
 from lungdet.store import writer
 from lungdet.store.preprocess import preprocess
 from lungdet.store.reader import CtStore
 from lungdet.store.schema import StoreSpec
+from lungdet.store.series_list import written_series
 
 UIDS = ["1.2.1", "1.2.2", "1.2.3"]
 
@@ -162,6 +167,12 @@ def test_one_run_at_a_time(scans: dict[str, Path], tmp_path: Path) -> None:
     assert preprocess(scans, tmp_path / "s", StoreSpec()).skipped == UIDS, "the lock went with the run"
 
 
+def test_a_store_that_cannot_be_made_is_told(scans: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"file/store: cannot be made \(.*\); choose another data.store_path"):
+        preprocess(scans, tmp_path / "file" / "store", StoreSpec())
+
+
 def test_a_file_system_without_locks_is_used_without(
     scans: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,3 +276,96 @@ def test_a_scan_that_fails_while_it_is_written_leaves_nothing(
     assert sorted(report.failed) == UIDS
     assert "No space left on device" in report.failed["1.2.1"]
     assert [p.name for p in (tmp_path / "s" / "scans").iterdir()] == ["zarr.json"]
+
+
+# -- killed at every deletion and renaming ----------------------------------------------------------------------------
+
+SMALL = StoreSpec(spacing_mm="native", lung_mask=False)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> dict[str, Path]:
+    """Two scans of 8 voxels a side, fast enough to be stored dozens of times."""
+    geometry = Geometry((8, 8, 8), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    return {
+        uid: write_mhd(tmp_path / f"{uid}.mhd", ct_like(geometry.shape_zyx, seed=n), geometry)
+        for n, uid in enumerate(["7.1", "7.2"])
+    }
+
+
+def assert_no_scan_is_wrong(store: Path, wanted: dict[str, npt.NDArray[np.int16]]) -> None:
+    """Whatever the store lists is one of the scans that are wanted."""
+    if not written_series(store):
+        with pytest.raises(StoreError, match="holds no scans yet"):
+            CtStore(store)
+        return
+    opened = CtStore(store)
+    for uid in opened.series_uids:
+        assert any(np.array_equal(opened.volume(uid), volume) for volume in wanted.values()), uid
+
+
+@pytest.mark.parametrize("step", [8, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_killed_anywhere_no_scan_is_half_there_and_the_next_run_finishes(
+    overwrite: bool, step: int, small: dict[str, Path], tmp_path: Path
+) -> None:
+    """`overwrite` deletes all scans first; otherwise one is replaced because its file is another one now."""
+    preprocess(small, tmp_path / "before", SMALL)
+    old = {uid: CtStore(tmp_path / "before").volume(uid) for uid in small}
+    geometry = Geometry((9, 8, 8), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    write_mhd(small["7.1"], ct_like(geometry.shape_zyx, seed=9), geometry)
+    preprocess(small, tmp_path / "after", SMALL)
+    new = {uid: CtStore(tmp_path / "after").volume(uid) for uid in small}
+    wanted = {**{f"old {uid}": volume for uid, volume in old.items()}, **new}
+    for change in range(3, 100, step):
+        store = Path(shutil.copytree(tmp_path / "before", tmp_path / "s"))
+        with killed_at(change) as killed:
+            assert not preprocess(small, store, SMALL, overwrite=overwrite).failed
+        assert_no_scan_is_wrong(store, wanted)
+        assert not preprocess(small, store, SMALL).failed
+        for uid, volume in new.items():
+            assert np.array_equal(CtStore(store).volume(uid), volume)
+        assert not list((store / "scans").glob(".partial-*"))
+        shutil.rmtree(store)
+        if not killed:
+            break
+    assert change > 4
+    assert not killed
+
+
+def test_killed_while_a_store_is_begun_the_next_run_begins_it(small: dict[str, Path], tmp_path: Path) -> None:
+    for change in range(3):
+        store = tmp_path / f"s{change}"
+        with killed_at(change) as killed:
+            preprocess(small, store, SMALL)
+        assert killed
+        assert preprocess(small, store, SMALL).stored == list(small)
+
+
+def test_scans_that_cannot_be_deleted_are_named(
+    small: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    preprocess(small, tmp_path / "s", SMALL)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", refused)
+        with pytest.raises(StoreError, match=r"its scans cannot be deleted \(Permission denied\)"):
+            preprocess(small, tmp_path / "s", SMALL, overwrite=True)
+    assert CtStore(tmp_path / "s").volume("7.1").size
+
+
+@pytest.mark.parametrize("uid", ["", ".", "..", "a/b", "../out", "zarr.json", "a\0b", ".hidden"])
+def test_a_name_that_cannot_be_a_folders_is_refused(uid: str, small: dict[str, Path], tmp_path: Path) -> None:
+    report = preprocess({uid: small["7.1"], "7.2": small["7.2"]}, tmp_path / "s", SMALL)
+    assert report.stored == ["7.2"]
+    assert "cannot be the name of a folder" in report.failed[uid]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("uid", ["two words", "line\nbreak", "h\u00e9", "100%", "a\\b", "-x", "*"])
+def test_any_other_name_can(uid: str, small: dict[str, Path], tmp_path: Path) -> None:
+    assert preprocess({uid: small["7.1"]}, tmp_path / "s", SMALL).stored == [uid]
+    assert CtStore(tmp_path / "s").series_uids == (uid,)
+    assert preprocess({uid: small["7.1"]}, tmp_path / "s", SMALL).skipped == [uid]

@@ -16,6 +16,10 @@ from lungdet.store.processes import DIED, in_processes
 
 WORK = """
 import os, pathlib, signal, time
+class Stays(Exception):
+    # It cannot be unpickled: two arguments, one message.
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
 def work(name, folder=None):
     if folder is not None:
         pathlib.Path(folder, str(os.getpid())).touch()
@@ -24,6 +28,8 @@ def work(name, folder=None):
         os.kill(os.getpid(), signal.SIGKILL)
     if name == "odd":
         raise ValueError("never seen before")
+    if name == "stays":
+        raise Stays(1, 2)
     time.sleep(0.05)
     return "it failed" if name == "failing" else None
 """
@@ -53,6 +59,10 @@ def test_every_job_is_answered_by_name(work: ModuleType) -> None:
     names = ["a", "failing", "b", "odd", "c"]
     outcomes = dict(in_processes(work.work, dict.fromkeys(names, ()), workers=2))
     assert outcomes == {"a": None, "b": None, "c": None, "failing": "it failed", "odd": "ValueError: never seen before"}
+
+
+def test_an_exception_that_cannot_be_sent_is_told_and_no_process_is_said_to_have_died(work: ModuleType) -> None:
+    assert dict(in_processes(work.work, {"stays": (), "a": ()}, workers=2)) == {"stays": "Stays: 1 and 2", "a": None}
 
 
 @pytest.mark.slow

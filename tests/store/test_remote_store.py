@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,7 @@ from lungdet.bench.s3_server import S3Server
 from lungdet.errors import StoreError
 from lungdet.store.chunk_cache import ChunkCache
 from lungdet.store.location import ObjectFolder
+from lungdet.store.object_client import ObjectClient
 from lungdet.store.preprocess import preprocess
 from lungdet.store.reader import CtStore
 from lungdet.store.remote_shard import RemoteShardReader
@@ -182,6 +183,14 @@ def test_fetching_goes_on_after_failures(remote: S3Server, make_store: Callable[
     assert failing.left == 0
 
 
+def test_a_damaged_scan_costs_its_neighbours_nothing(remote: S3Server) -> None:
+    (REMOTE / "scans" / "1.2.2" / "zarr.json").write(b"{}")
+    store = CtStore(URL)
+    assert store.geometry("1.2.1").shape_zyx == store.volume("1.2.1").shape
+    with pytest.raises(StoreError, match=r"1\.2\.2: damaged .* delete it and preprocess again"):
+        store.geometry("1.2.2")
+
+
 def test_a_server_that_fails_for_good_ends_the_read(remote: S3Server) -> None:
     store = CtStore(URL)
     chosen = points(store, 20)
@@ -254,7 +263,7 @@ def test_a_replaced_scan_loses_what_the_new_one_does_not_have(
 ) -> None:
     scan = shutil.copytree(make_store() / "scans" / "1.2.1", tmp_path / "scan")
     upload_scan(scan, REMOTE / "scans" / "x")
-    (scan / "lung_mask/c/0/0/0").unlink()  # a mask of nothing but zeros
+    (scan / "lung_mask/c/0/0/0").unlink()
     s3.requests.clear()
     upload_scan(scan, REMOTE / "scans" / "x")
     assert sorted((REMOTE / "scans" / "x").names_below()) == [
@@ -313,18 +322,48 @@ def test_over_http_a_store_is_read_and_not_written(
     assert CtStore(URL).series_uids == UIDS
 
 
-def test_a_volume_of_nothing_but_air_has_no_shard(s3: S3Server, tmp_path: Path) -> None:
+def test_a_volume_of_nothing_but_air_is_an_empty_shard(s3: S3Server, tmp_path: Path) -> None:
     from lungdet.store.remote_shard import Fetches
     from lungdet.store.shard_writer import write_array
 
     zarr.open_group(tmp_path / "g", mode="w", zarr_format=3)
     write_array(tmp_path / "g", "hu", np.full((40, 40, 40), -1024, np.int16), fill=-1024, codec="lz4")
-    (tmp_path / "g/hu/c/0/0/0").unlink()
-    (REMOTE / "hu/zarr.json").write(tmp_path / "g/hu/zarr.json")
+    upload(tmp_path / "g")
     reader = RemoteShardReader(REMOTE / "hu", cache=ChunkCache(tmp_path, max_gb=1), fetches=Fetches())
     out = np.zeros((3, 3, 3), np.int16)
     reader.read((30, 30, 30), out)
     assert (out == -1024).all()
+
+
+def test_a_shard_that_is_missing_is_not_taken_for_air(remote: S3Server) -> None:
+    (REMOTE / "scans/1.2.2/hu/c").delete_below()
+    with pytest.raises(StoreError, match=r"1\.2\.2/hu/c/0/0/0: is missing; preprocess this scan again"):
+        CtStore(URL).volume("1.2.2")
+
+
+@pytest.mark.parametrize("n_deleted", [1, 2, 5, 12])
+def test_a_deletion_that_was_interrupted_leaves_no_scan_that_looks_whole(
+    n_deleted: int, remote: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete, left = ObjectClient.delete, n_deleted
+
+    def some(client: ObjectClient, keys: Sequence[str]) -> None:
+        nonlocal left
+        for key in keys:
+            if not left:
+                raise KeyboardInterrupt
+            left -= 1
+            delete(client, [key])
+
+    monkeypatch.setattr(ObjectClient, "delete", some)
+    names = set(REMOTE.names_below())
+    with pytest.raises(KeyboardInterrupt):
+        (REMOTE / "scans").delete_below()
+    remaining = set(REMOTE.names_below())
+    assert len(remaining) == len(names) - n_deleted
+    for uid in UIDS:
+        if f"scans/{uid}/zarr.json" in remaining:
+            assert {name for name in names - remaining if uid in name} == set()
 
 
 class Crops(Dataset[torch.Tensor]):

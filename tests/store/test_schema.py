@@ -65,3 +65,8 @@ def test_wrong_crops_are_named(given: dict[str, Any], message: str) -> None:
 def test_millimetres_need_one_spacing() -> None:
     with pytest.raises(StoreError, match=r"the store keeps native ones; give crop\.vox"):
         CropSize(mm=[64, 64, 64]).shape_zyx("native")
+
+
+def test_a_setting_of_a_later_version_is_told() -> None:
+    with pytest.raises(StoreError, match=r"does not know \(sharpen\); update lungdet, or preprocess again"):
+        StoreSpec.from_dict({**StoreSpec().to_dict(), "sharpen": 2})

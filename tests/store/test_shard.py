@@ -14,10 +14,12 @@ import pytest
 import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from zarr.codecs import BytesCodec
 
 from lungdet.errors import StoreError
 from lungdet.store.schema import StoreSpec
 from lungdet.store.shard import ShardReader
+from lungdet.store.shard_writer import write_array
 
 CODECS: tuple[Literal["lz4", "zstd", "none"], ...] = ("lz4", "zstd", "none")
 
@@ -48,16 +50,26 @@ def test_the_layout_is_one_shard_of_small_chunks(make_store: Callable[..., Path]
     ] == ["0"]
 
 
-def test_a_volume_of_nothing_but_air_has_no_shard(tmp_path: Path) -> None:
-    array = zarr.create_array(
-        tmp_path / "a", shape=(40, 40, 40), chunks=(32, 32, 32), shards=(64, 64, 64), dtype="int16", fill_value=-1024,
-        compressors=None,
-    )  # fmt: skip
-    array[...] = -1024
-    reader = ShardReader(tmp_path / "a")
+def test_a_volume_of_nothing_but_air_is_an_empty_shard(tmp_path: Path) -> None:
+    zarr.open_group(tmp_path / "g", mode="w", zarr_format=3)
+    write_array(tmp_path / "g", "hu", np.full((40, 40, 40), -1024, np.int16), fill=-1024, codec="lz4")
     out = np.zeros((3, 3, 3), np.int16)
-    reader.read((30, 30, 30), out)
+    ShardReader(tmp_path / "g" / "hu").read((30, 30, 30), out)
     assert (out == -1024).all()
+
+
+def test_a_shard_that_cannot_be_opened_is_named(copied: Path) -> None:
+    shard = copied / "c" / "0" / "0" / "0"
+    shard.unlink()
+    shard.mkdir()
+    with pytest.raises(StoreError, match=r"c/0/0/0: cannot be read \(Is a directory\)"):
+        ShardReader(copied)
+
+
+def test_a_shard_that_is_missing_is_not_taken_for_air(copied: Path) -> None:
+    (copied / "c" / "0" / "0" / "0").unlink()
+    with pytest.raises(StoreError, match=r"hu/c/0/0/0: is missing; preprocess this scan again"):
+        ShardReader(copied)
 
 
 def test_a_chunk_of_nothing_but_air_is_filled(tmp_path: Path) -> None:
@@ -95,6 +107,19 @@ def test_a_damaged_chunk_is_named(copied: Path) -> None:
 def test_an_array_that_another_program_wrote_is_refused(tmp_path: Path) -> None:
     zarr.create_array(tmp_path / "a", shape=(4, 4, 4), chunks=(4, 4, 4), dtype="int16")
     with pytest.raises(StoreError, match="not an array of a lungdet store"):
+        ShardReader(tmp_path / "a")
+
+
+@pytest.mark.parametrize(("shape", "endian"), [((4, 4), "little"), ((4, 4, 4), "big")])
+def test_another_number_of_axes_or_order_of_bytes_is_refused(
+    shape: tuple[int, ...], endian: Literal["little", "big"], tmp_path: Path
+) -> None:
+    array = zarr.create_array(
+        tmp_path / "a", shape=shape, chunks=shape, shards=shape, dtype="int16", compressors=None, fill_value=0,
+        serializer=BytesCodec(endian=endian),
+    )  # fmt: skip
+    array[...] = 5
+    with pytest.raises(StoreError, match="lungdet did not write"):
         ShardReader(tmp_path / "a")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from lungdet.io.scan import read_scan
 from lungdet.store.marker import write_marker
 from lungdet.store.reader import CtStore
 from lungdet.store.schema import StoreSpec
-from lungdet.store.writer import write_scan
+from lungdet.store.writer import put_in_place, write_scan
 
 
 @pytest.mark.parametrize("uid", ["1.2.1", "1.2.2", "1.2.3"])
@@ -91,3 +92,27 @@ def test_a_folder_counts_all_its_files(scans: dict[str, Path], tmp_path: Path) -
     )
     record = json.loads((tmp_path / "s" / "scans" / "x" / "zarr.json").read_text())["attributes"]["lungdet"]
     assert record["source"]["bytes"] == 5
+
+
+def test_of_several_who_put_a_scan_there_the_last_one_stays(tmp_path: Path) -> None:
+    """Workers of a cluster that were given the same scan, trainings that start together."""
+
+    def put(n: int) -> None:
+        for k in range(40):
+            partial = tmp_path / f".partial-{n}-{k}"
+            partial.mkdir()
+            (partial / "zarr.json").write_text("whole")
+            put_in_place(partial, tmp_path / "1.2.3")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(put, range(4)))
+    assert [path.name for path in tmp_path.iterdir()] == ["1.2.3"]
+    assert (tmp_path / "1.2.3" / "zarr.json").read_text() == "whole"
+
+
+def test_a_file_in_its_place_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "partial").mkdir()
+    (tmp_path / "1.2.3").write_text("thesis")
+    with pytest.raises(NotADirectoryError):
+        put_in_place(tmp_path / "partial", tmp_path / "1.2.3")
+    assert (tmp_path / "1.2.3").read_text() == "thesis"

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from lungdet.training.callbacks import History, PredictionCollector, RunCheckpoint
 
 
-def trainer_in(folder: Path, *callbacks: pl.Callback, epochs: int = 3) -> pl.Trainer:
+def trainer_in(folder: Path, *callbacks: pl.Callback, epochs: int = 3, validate_every: int = 1) -> pl.Trainer:
     return pl.Trainer(
         max_epochs=epochs,
         accelerator="cpu",
@@ -27,6 +27,7 @@ def trainer_in(folder: Path, *callbacks: pl.Callback, epochs: int = 3) -> pl.Tra
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        check_val_every_n_epoch=validate_every,
     )
 
 
@@ -63,6 +64,21 @@ def test_a_resumed_run_keeps_one_history(tmp_path: Path, tiny_task: Any, tiny_lo
     rows = rows_of(tmp_path / "b")
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
     assert all(row["train/loss"] and row["val/auroc"] for row in rows)
+
+
+# Lightning's checkpoint says so of each epoch before the first validation.
+@pytest.mark.filterwarnings("ignore:.*could not find the monitored key")
+def test_an_epoch_that_was_not_validated_has_no_numbers_of_another(
+    tmp_path: Path, tiny_task: Any, tiny_loader: DataLoader[Any]
+) -> None:
+    first = trainer_in(tmp_path / "a", RunCheckpoint(), History(), epochs=2, validate_every=2)
+    first.fit(tiny_task, tiny_loader, tiny_loader)
+    last = tmp_path / "a" / "checkpoints" / "last.ckpt"
+    resumed = trainer_in(tmp_path / "b", RunCheckpoint(), History(), epochs=4, validate_every=2)
+    resumed.fit(tiny_task, tiny_loader, tiny_loader, ckpt_path=last, weights_only=True)
+    assert [bool(row["val/auroc"]) for row in rows_of(tmp_path / "b")] == [False, True, False, True]
+    trainer_in(tmp_path / "c", History(), epochs=3, validate_every=2).fit(tiny_task, tiny_loader, tiny_loader)
+    assert [bool(row["val/auroc"]) for row in rows_of(tmp_path / "c")] == [False, True, False]
 
 
 def test_a_metric_without_data_is_an_empty_cell(tmp_path: Path, tiny_task: Any) -> None:

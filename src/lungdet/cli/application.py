@@ -7,15 +7,20 @@ import logging
 import multiprocessing
 import os
 import re
+import shutil
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lungdet.errors import ConfigError, LungdetError
+
+if TYPE_CHECKING:
+    from hydra.conf import HydraConf
 
 T = TypeVar("T")
 
@@ -32,6 +37,13 @@ PATH_KEYS = (
     "images",
 )
 
+# Those of Hydra that have a place here, and the others that it knows.
+_FLAGS_TOLD = "--help, --cfg job, --multirun (-m), --config-dir"
+_FLAGS = {
+    *("--help", "--cfg", "--multirun", "--config-dir", "--config-path", "--config-name", "--hydra-help", "--info"),
+    *("--resolve", "--package", "--run", "--version", "--shell-completion", "--experimental-rerun"),
+}
+
 log = logging.getLogger(__name__)
 
 
@@ -42,9 +54,11 @@ def launch(root: str, task: Callable[[DictConfig], Any]) -> None:
     is a defect of ours and keeps its traceback.
     """
     import hydra
+    from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from lungdet.cli.lost_jobs import lost_jobs_noted
     from lungdet.cli.store_argument import with_store_path
     from lungdet.cli.sweep_summary import failures as sweep_failures
     from lungdet.cli.sweep_summary import forget_failure, note_failure
@@ -59,6 +73,11 @@ def launch(root: str, task: Callable[[DictConfig], Any]) -> None:
         sys.argv[1:] = with_store_path(sys.argv[1:], root=root)
     except LungdetError as error:
         leave([str(error)])
+    if wrong := _unknown_flag(sys.argv[1:]):
+        leave([wrong])
+    if _asks_for_help(sys.argv[1:]):
+        _show_help(root)
+        return
     if _shows_only(sys.argv[1:]) and {"-m", "--multirun"} & set(sys.argv[1:]):
         leave(["--cfg and --info show one composed configuration, -m runs many; leave one of them out"])
     failures: list[Exception] = []
@@ -78,10 +97,14 @@ def launch(root: str, task: Callable[[DictConfig], Any]) -> None:
             failures.append(error)
             if in_sweep is not None:
                 note_failure(in_sweep, explain(error, root))
+            elif isinstance(error, ConfigError):
+                _remove_untouched(HydraConfig.get())
             return None
 
     try:
-        hydra.main(config_path=str(conf_folder()), config_name=root, version_base="1.3")(call)()
+        application = hydra.main(config_path=str(conf_folder()), config_name=root, version_base="1.3")(call)
+        with lost_jobs_noted(sweep_failures) if {"-m", "--multirun"} & set(sys.argv) else nullcontext():
+            application()
     except (LungdetError, HydraException, OmegaConfBaseException) as error:
         failures.append(error)
     except KeyboardInterrupt:
@@ -104,6 +127,46 @@ def start_processes_as_usual() -> None:
 
 def _shows_only(words: list[str]) -> bool:
     return any(word.partition("=")[0] in ("--cfg", "-c", "--info", "-i") for word in words)
+
+
+def _unknown_flag(words: list[str]) -> str:
+    """What to type where --key=value was typed: argparse would take --experiment=... for a flag that begins like it."""
+    for word in words:
+        name, _, value = word.partition("=")
+        if name.startswith("--") and name not in _FLAGS:
+            plain = f"{name.removeprefix('--')}={value or '...'}"
+            return f"there is no flag {name}; keys and groups have no dashes: {plain}; flags: {_FLAGS_TOLD}"
+    return ""
+
+
+def _asks_for_help(words: list[str]) -> bool:
+    """Whether --help stands beside overrides alone; beside other flags it is Hydra's own."""
+    flags = {word for word in words if word.startswith("-")}
+    return bool(flags) and flags <= {"-h", "--help"}
+
+
+def _show_help(root: str) -> None:
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from lungdet.cli.command_help import command_help
+
+    try:
+        shown = command_help(root, [word for word in sys.argv[1:] if not word.startswith("-")])
+    except (LungdetError, HydraException, OmegaConfBaseException) as error:
+        leave([explain(error, root)])
+    sys.stdout.write(f"{shown}\n")
+
+
+def _remove_untouched(hydra: HydraConf) -> None:
+    """Remove the dated folder of a run that was refused: Hydra made it before anything was checked.
+
+    One that was named stays: it may be the job of a sweep or of a search, whose table says that it failed.
+    """
+    folder = Path(hydra.runtime.output_dir)
+    named = any(word.startswith("hydra.run.dir=") for word in hydra.overrides.hydra)
+    if not named and (folder / ".hydra").is_dir() and {p.name for p in folder.iterdir()} <= {".hydra", "log.txt"}:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sweep_job() -> Path | None:
@@ -148,6 +211,20 @@ def explain_hydra(error: Exception, root: str) -> str:
             f"; did you mean '{near}'?" if near else f"; `lungdet {root.replace('_', '-')} --cfg job` lists every key"
         )
         return f"there is no key '{match.group(1)}' in this configuration{hint}"
+    absent = re.search(r"Could not find '(\w[\w/]*)/([^'/]+)'\s+Available options in '[^']+':\n((?:\t.*\n?)+)", text)
+    if absent:
+        from lungdet.config.nodes import near_word
+
+        return f"{absent[1]}: there is no option '{absent[2]}'{near_word(absent[2], absent[3].split())}"
+    unfit = re.search(r"In '([\w/]+)/(\w+)': Could not override '(\w+)(/\w+)?'\. No match", text)
+    if unfit:
+        chosen = next(
+            (word for word in sys.argv[1:] if word.startswith(f"{unfit[3]}=")), f"what is chosen for {unfit[3]}="
+        )
+        return (
+            f"{unfit[1]}={unfit[2]} does not go with {chosen}: it sets {unfit[3]}{unfit[4] or ''}, which is not there; "
+            f"choose another {unfit[1]}= or {unfit[3]}="
+        )
     where = re.search(r"\n\s*full_key: (\S+)", text)  # OmegaConf names the key last; here the path comes first
     if where:
         return f"{where.group(1)}: {text.splitlines()[0]}"

@@ -33,7 +33,7 @@ def plan(cfg: DictConfig) -> None:
     cfg = with_absolute_paths(cfg)
     trained = OmegaConf.create({key: value for key, value in cfg.items() if key not in OWN_KEYS})
     assert isinstance(trained, DictConfig)
-    check_config(trained, root="train")
+    check_config(trained, root="train", elsewhere=_on_a_cluster())
     check_config(cfg, root="cv")
     if cfg.ckpt_path is not None:
         raise ConfigError([f"ckpt_path: {cfg.ckpt_path}: every fold goes on where it was interrupted; leave it null"])
@@ -63,6 +63,13 @@ def chosen_folds(cfg: DictConfig) -> list[int]:
     return folds
 
 
+def _on_a_cluster() -> bool:
+    """Whether each fold is a job on another machine: the login node has neither its GPUs nor its processes."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return HydraConfig.get().runtime.choices.get("hydra/launcher") == "submitit_slurm"
+
+
 def train_folds(out: Path, folds: Sequence[int]) -> None:
     """Train the folds as one multirun, through whatever launcher was asked for; finished ones are left alone."""
     from hydra.core.global_hydra import GlobalHydra
@@ -70,7 +77,7 @@ def train_folds(out: Path, folds: Sequence[int]) -> None:
     from lungdet.cli.train import run
     from lungdet.cli.train_process import quoted
 
-    given = [word for word in sys.argv[1:] if not word.startswith(tuple(f"{key}=" for key in OWN_KEYS))]
+    given = [word for word in sys.argv[1:] if word.lstrip("+").partition("=")[0] not in OWN_KEYS]
     GlobalHydra.instance().clear()
     sys.argv = [
         str(_TRAIN),

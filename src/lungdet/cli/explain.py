@@ -151,7 +151,11 @@ def make_classifier(explained: ExplainedRun, *, batch_size: int, accelerate: boo
     try:
         windows = window_probability(explained.network, binary_logit, images[:1], batch_size=batch_size)
         found = dataclasses.replace(found, windows=windows)
-        log.info("occluding by windows: of each layer only what a part changes is computed")
+        log.info(
+            "occluding by windows: %.0f %% of the network's multiplications are in layers of which only what a part "
+            "changes is computed",
+            100 * windows.network.share,
+        )
     except LungdetError as error:
         notes.append(f"Whole images were occluded, not windows of them: {error}.")
     try:

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SERIES_NAMED = 5
+_CHALLENGE = "it comes with the challenge's evaluation script"
+_FILES = {
+    "annotations": _CHALLENGE,
+    "excluded": f"{_CHALLENGE}; excluded=null excludes nothing",
+    "seriesuids": f"{_CHALLENGE}: one series a line, all that were searched",
+    "submission": "a CSV with seriesuid,coordX,coordY,coordZ,probability, or a run directory",
+    "submission_b": "a CSV with seriesuid,coordX,coordY,coordZ,probability, or a run directory",
+}
 
 
 def run(cfg: DictConfig) -> None:
@@ -33,6 +41,7 @@ def run(cfg: DictConfig) -> None:
 
     from lungdet.config import check_config
     from lungdet.evaluation.froc_report import Rival, denominator_statement, write_froc
+    from lungdet.evaluation.run_marks import marks_of_run
     from lungdet.io.luna16_tables import read_excluded, read_marks, read_seriesuids
     from lungdet.metrics.froc import compare_froc, evaluate_froc
 
@@ -45,7 +54,7 @@ def run(cfg: DictConfig) -> None:
     excluded = pd.DataFrame(annotations.iloc[:0]) if cfg.excluded is None else read_excluded(cfg.excluded)
 
     def evaluate(path: str, key: str) -> FrocResult:
-        marks = read_marks(path)
+        marks = marks_of_run(Path(path)) if Path(path).is_dir() else read_marks(path)
         _check_foreign(marks, seriesuids, key=key, allowed=cfg.allow_foreign_series)
         return evaluate_froc(
             annotations,
@@ -79,8 +88,12 @@ def run(cfg: DictConfig) -> None:
 
 
 def _names(cfg: DictConfig) -> tuple[str, str | None]:
-    """What the submissions are called in files and log: as told, else as their files."""
-    problems = []
+    """What the submissions are called in files and log: as told, else as their files; with that, what is not there."""
+    problems = [
+        f"{key}: {cfg[key]}: no such {'file or run' if 'submission' in key else 'file'}; {where}"
+        for key, where in _FILES.items()
+        if cfg[key] is not None and not Path(cfg[key]).exists()
+    ]
     name = str(cfg.name or Path(cfg.submission).stem)
     name_b = None
     if cfg.submission_b is not None:
@@ -122,8 +135,9 @@ def _provenance(cfg: DictConfig) -> dict[str, Any]:
     record: dict[str, Any] = {"lungdet": __version__}
     for key in ("annotations", "excluded", "seriesuids", "submission", "submission_b"):
         if cfg[key] is not None:
-            with Path(cfg[key]).open("rb") as file:
-                record[key] = {"file": Path(cfg[key]).name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+            given = Path(cfg[key])
+            with (given / "predictions.parquet" if given.is_dir() else given).open("rb") as file:
+                record[key] = {"file": given.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
     return record
 
 

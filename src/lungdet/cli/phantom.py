@@ -8,12 +8,17 @@ import os
 from omegaconf import DictConfig
 
 from lungdet.cli.application import launch, with_absolute_paths
+from lungdet.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig) -> None:
-    """Write the scans that are not there yet, and the tables."""
+    """Write the scans that are not there yet, and the tables.
+
+    Raises:
+        ConfigError: a collection that is not simulated.
+    """
     from lungdet.cli.progress import scan_progress
     from lungdet.config import check_config
     from lungdet.config.build import build
@@ -22,6 +27,10 @@ def run(cfg: DictConfig) -> None:
 
     cfg = with_absolute_paths(cfg)
     check_config(cfg, root="phantom")
+    if cfg.data.get("cohort") is None:
+        raise ConfigError(
+            ["data: nothing here is simulated; type data=phantom, chest_xray_phantom or histopathology_phantom"]
+        )
     spec = build(cfg.data.cohort)
     if isinstance(spec, ImagePhantomSpec):
         collection = build(cfg.data).collection  # writes what is missing of it

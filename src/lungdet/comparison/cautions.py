@@ -57,7 +57,8 @@ def _cautions(
 
 
 def _about_training(runs: Sequence[ComparedRun], partition: str, rows: str) -> Iterator[Finding]:
-    hashes = {run.provenance.get("split_hash") for run in runs if run.provenance}
+    # None of a run without provenance, and of merged folds, which have one split each.
+    hashes = {run.provenance.get("split_hash") for run in runs} - {None}
     if len(hashes) > 1:
         yield Finding(
             "warning",

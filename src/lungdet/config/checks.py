@@ -29,12 +29,13 @@ PROVIDED: Mapping[str, Collection[str]] = {
 }
 
 
-def check_config(cfg: DictConfig, *, root: str) -> None:
+def check_config(cfg: DictConfig, *, root: str, elsewhere: bool = False) -> None:
     """Raise one ConfigError that lists every problem of `cfg`.
 
     Args:
         cfg: the composed configuration.
         root: which root it was composed from: a key of `schema.ROOTS`.
+        elsewhere: a training that will run on other machines, which have other devices than this one.
 
     Raises:
         ConfigError: with all problems found, each "config.path: what was given, what is allowed".
@@ -50,7 +51,7 @@ def check_config(cfg: DictConfig, *, root: str) -> None:
     if not problems and root == "train":
         from lungdet.config.experiment import experiment_problems
 
-        problems = list(experiment_problems(cfg))
+        problems = list(experiment_problems(cfg, elsewhere=elsewhere))
     if problems:
         raise ConfigError(problems)
 

@@ -19,8 +19,13 @@ from lungdet.errors import LungdetError
 IN_CHILD_PROCESSES = ("_spawn", "_fork", "_notebook")
 
 
-def experiment_problems(cfg: DictConfig) -> Iterator[str]:
-    """Problems of a train configuration whose nodes are all well-formed."""
+def experiment_problems(cfg: DictConfig, *, elsewhere: bool = False) -> Iterator[str]:
+    """Problems of a train configuration whose nodes are all well-formed.
+
+    Args:
+        cfg: the configuration.
+        elsewhere: it will run on other machines; devices and processes of this one say nothing about it.
+    """
     problems: list[str] = []
     split = _build("split", cfg.split, problems)
     optim = _build("optim", cfg.optim, problems)
@@ -34,8 +39,9 @@ def experiment_problems(cfg: DictConfig) -> Iterator[str]:
         problems += [f"data: {text}" for text in datamodule.store_problems()]
     if task is not None:
         problems += _monitor_problems(cfg, tuple(task.logged_names))
-    problems += hardware_problems(cfg.trainer)
-    problems += process_problems(cfg.trainer, batch_size=cfg.data.get("batch_size"))
+    if not elsewhere:
+        problems += hardware_problems(cfg.trainer)
+        problems += process_problems(cfg.trainer, batch_size=cfg.data.get("batch_size"))
     problems += _strategy_problems(cfg.trainer)
     problems += _evaluation_problems(cfg.evaluation)
     yield from problems
@@ -72,6 +78,14 @@ def _monitor_problems(cfg: DictConfig, logged: tuple[str, ...]) -> Iterator[str]
     for path, monitor in monitors.items():
         if monitor is not None and monitor not in logged:
             yield f"{path}: '{monitor}' is never logged{near_word(str(monitor), logged)}"
+    validated = cfg.trainer.get("check_val_every_n_epoch", 1)
+    steps = cfg.scheduler.get("frequency", 1) if cfg.scheduler else 1
+    on_validation = str(monitors["scheduler.monitor"]).startswith("val/")
+    if on_validation and isinstance(validated, int) and validated > 1 and steps % validated:
+        yield (
+            f"scheduler.frequency={steps}: looks at {monitors['scheduler.monitor']} in epochs that are not validated "
+            f"(trainer.check_val_every_n_epoch={validated}); type +scheduler.frequency={validated}"
+        )
 
 
 def hardware_problems(trainer: DictConfig) -> Iterator[str]:

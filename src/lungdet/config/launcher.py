@@ -47,7 +47,8 @@ def launched_process(environment: Mapping[str, str] | None = None) -> LaunchedPr
         environment: the variables; None takes those of this process.
 
     Raises:
-        ConfigError: srun with a number of tasks, but not per node.
+        ConfigError: srun with a number of tasks, but not per node, or in a job that is called interactive; a job of
+            several tasks without srun.
     """
     env = os.environ if environment is None else environment
     # torchrun first, as Lightning does it: it may run inside a SLURM job.
@@ -59,6 +60,15 @@ def launched_process(environment: Mapping[str, str] | None = None) -> LaunchedPr
     if "NODE_RANK" in env and "MASTER_ADDR" in env and "MASTER_PORT" in env and "LOCAL_RANK" not in env:
         rank, address, port = int(env["NODE_RANK"]), env["MASTER_ADDR"], int(env["MASTER_PORT"])
         return LaunchedProcess("by hand", rank, None, None, None, address, port)
+    name, tasks = env.get("SLURM_JOB_NAME"), env.get("SLURM_STEP_NUM_TASKS", "1")
+    if int(tasks) > 1 and name in _INTERACTIVE:
+        # salloc calls its jobs so; each task would train by itself, all of them in one directory.
+        raise ConfigError(
+            [
+                f"SLURM: {tasks} tasks in a job called {name}, in which Lightning takes each for one that was started "
+                "alone; start with srun --job-name=train"
+            ]
+        )
     return None
 
 
@@ -88,6 +98,13 @@ def _of_slurm(env: Mapping[str, str]) -> LaunchedProcess:
     from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
     n_processes, n_nodes = int(env["SLURM_NTASKS"]), int(env.get("SLURM_NNODES", "1"))
+    if "SLURM_STEP_ID" not in env:  # the batch script itself: it would wait for the others as the first of them
+        raise ConfigError(
+            [
+                f"SLURM: the job has {n_processes} tasks, and this process was not started by srun; type srun python "
+                "train.py ..., or ask for one task"
+            ]
+        )
     if "SLURM_NTASKS_PER_NODE" not in env:
         raise ConfigError(
             [
@@ -134,6 +151,13 @@ def process_problems(trainer: Mapping[str, Any], *, batch_size: int | None) -> I
             yield (
                 f"trainer.devices, trainer.num_nodes: {devices} a node on {n_nodes} node(s) asked for, SLURM started "
                 f"one task, and Lightning starts none beside it; use srun --nodes={n_nodes} --ntasks-per-node={devices}"
+            )
+            return
+        if "TORCHELASTIC_RUN_ID" in os.environ and isinstance(devices, int) and devices * n_nodes > 1:
+            yield (
+                f"trainer.devices, trainer.num_nodes: {devices} a node on {n_nodes} node(s) asked for, torchrun "
+                f"started one process, and Lightning starts none beside it; use torchrun --nnodes={n_nodes} "
+                f"--nproc-per-node={devices}"
             )
             return
         # A process that Lightning started is one of a training that was checked before.

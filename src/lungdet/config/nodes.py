@@ -16,6 +16,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Union
 
+from lungdet.config.location import conf_folder
+
 HYDRA_KEYS = frozenset({"_target_", "_partial_", "_recursive_", "_convert_", "_args_"})
 
 
@@ -98,12 +100,19 @@ def _check_node(path: str, node: Mapping[str, Any], provided: Collection[str]) -
             if not takes_any:
                 yield f"{path}.{key}: {name} has no argument '{key}'{near_word(str(key), parameters)}"
         elif (expected := mismatch(value, hints.get(key, Any))) is not None:
-            yield f"{path}.{key}: {name} expects {expected} for '{key}', got {value!r}"
+            yield f"{path}.{key}: {name} expects {expected} for '{key}', got {value!r}{_option(f'{path}.{key}', value)}"
     if node.get("_partial_"):
         return
     for key, parameter in parameters.items():
         if parameter.default is parameter.empty and key not in node and key not in provided:
             yield f"{path}.{key}: {name} needs '{key}'; set {path}.{key}=..."
+
+
+def _option(path: str, value: Any) -> str:
+    """What to type where the name of an option was given as a value: model/loss=focal for model.loss=focal."""
+    group = path.replace(".", "/")
+    options = {file.stem for file in (conf_folder() / group).glob("*.yaml")}
+    return f"; type {group}={value}" if isinstance(value, str) and value in options else ""
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:

@@ -76,12 +76,14 @@ class Luna16DataModule(CtDataModule):
         return find_scans(self.root, subsets=self.subsets)
 
     def store_problems(self) -> list[str]:
-        """As `CtDataModule.store_problems`, and a clinical table that is not there."""
+        """As `CtDataModule.store_problems`, and a folder or a clinical table that is not there."""
+        problems = super().store_problems()
+        if problems and not self.root.is_dir():  # without it no store can be made either
+            return [f"root: {self.root}: no such folder; give the one that holds subset0, subset1, ...: data.root=..."]
         table = None if self.clinical is None else self.clinical.file(self.root)
         if table is None or table.is_file():
-            return super().store_problems()
-        absent = f"no clinical table {table}; give data.clinical.path=... or type data.clinical=null"
-        return [*super().store_problems(), absent]
+            return problems
+        return [*problems, f"no clinical table {table}; give data.clinical.path=... or type data.clinical=null"]
 
     def read_collection(self) -> Luna16:
         """The tables of the folder; errors as `lungdet.io.luna16.read_luna16`."""

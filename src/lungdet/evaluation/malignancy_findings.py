@@ -42,8 +42,8 @@ def about_size_matched(report: ClassificationReport) -> Iterator[Finding]:
         yield Finding(
             "note",
             "no_size_matched_pairs",
-            f"No {words.positive} has a {words.negative} of its size: nobody can tell from these rows whether the "
-            "model sees more than size.",
+            f"No {words.positive} has {words.another_negative} of its size: nobody can tell from these rows whether "
+            "the model sees more than size.",
         )
         return
     between = auroc.reason if math.isnan(auroc.low) else span(auroc.low, auroc.high)

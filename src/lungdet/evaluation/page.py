@@ -83,8 +83,8 @@ def interval_text(estimate: Estimate, digits: int = 3) -> str:
 
 
 def signed_text(value: float | None) -> str:
-    """A difference, with its sign; a dash for None."""
-    return EN_DASH if value is None else f"{value:+.3f}".replace("-", MINUS)
+    """A difference, with its sign; a dash for what does not exist."""
+    return EN_DASH if value is None or math.isnan(value) else f"{value:+.3f}".replace("-", MINUS)
 
 
 def count_text(n: int, singular: str = "", plural: str = "") -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import queue
 import time
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+log = logging.getLogger(__name__)
+
 DIED = (
     "its process died on {n} workers, one after the other, with no other job beside it: out of memory (start workers "
     "with a larger --memory-limit), or see their logs"
@@ -31,6 +35,10 @@ DIED = (
 
 _LOOK_S = 2.0
 """How often workers that came or went are counted."""
+_TOLD_S = 60.0
+"""Workers that died are usually back by then."""
+_OWN_PATIENCE_S = 300.0
+"""Without any worker: Dask does not start those again that take too long to start, as on a machine under load."""
 
 
 class DaskExecutor:
@@ -42,20 +50,31 @@ class DaskExecutor:
         workers: processes of that cluster, one thread each; None for one a core. A scheduler's workers are taken as
             they are.
         timeout_s: how long to wait for the scheduler's first answer.
+        patience_s: how long to go on when there is no worker any more, or none yet; None for five minutes with a
+            cluster of this machine, and for ever with a scheduler, whose workers may be waiting in a queue.
 
     Raises:
         ConfigError: a number out of range.
     """
 
-    def __init__(self, scheduler: str | None = None, workers: int | None = None, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        scheduler: str | None = None,
+        workers: int | None = None,
+        timeout_s: float = 5.0,
+        patience_s: float | None = None,
+    ) -> None:
         problems = []
         if workers is not None and workers < 1:
             problems.append(f"executor.workers={workers} must be at least 1, or null for one for each core")
         if not 0 < timeout_s < float("inf"):
             problems.append(f"executor.timeout_s={timeout_s} must be a number of seconds above 0")
+        if patience_s is not None and not patience_s > 0:
+            problems.append(f"executor.patience_s={patience_s} must be a number of seconds above 0, or null")
         if problems:
             raise ConfigError(problems)
         self.scheduler, self.workers, self.timeout_s = scheduler, workers or os.cpu_count() or 1, timeout_s
+        self._patience_s = (_OWN_PATIENCE_S if scheduler is None else math.inf) if patience_s is None else patience_s
         self._stack = ExitStack()
         self._client: Client | None = None
 
@@ -81,26 +100,31 @@ class DaskExecutor:
         this process is interrupted, jobs that have begun are finished by their workers, others never begin.
 
         Raises:
-            ClusterError: workers do not reach `shared`, or the scheduler went away.
+            ClusterError: workers do not reach `shared`, or are all gone, or the scheduler went away.
         """
         assert self._client is not None, "inside its with block"
         if not jobs:
             return
         with probed(self._client, shared) as probe:
-            yield from _answers(self._client, work, jobs, probe)
+            yield from _answers(self._client, work, jobs, probe, patience_s=self._patience_s)
 
 
 def _answers(
-    client: Client, work: Callable[..., R], jobs: Mapping[str, tuple[Any, ...]], probe: Probe | None
+    client: Client,
+    work: Callable[..., R],
+    jobs: Mapping[str, tuple[Any, ...]],
+    probe: Probe | None,
+    *,
+    patience_s: float,
 ) -> Iterator[Outcome[R]]:
     waiting, under_way, suspects = deque(jobs), dict[str, Any](), set[str]()
     finished: queue.SimpleQueue[tuple[str, Outcome[R] | KilledWorker | None]] = queue.SimpleQueue()
-    places, looked = n_workers(client), time.monotonic()
+    workers = _Workers(client, patience_s=patience_s)
     try:
         while waiting or under_way:
             # With nobody there one job waits, which tells a cluster that grows by demand that it is wanted. Suspects
             # stand at the end of the queue; each is alone.
-            while waiting and len(under_way) < (1 if waiting[0] in suspects else max(places, 1)):
+            while waiting and len(under_way) < (1 if waiting[0] in suspects else max(workers.count, 1)):
                 name = waiting.popleft()
                 key = f"lungdet-{uuid.uuid4().hex}"
                 under_way[name] = client.submit(do_job, work, name, jobs[name], probe, key=key, pure=False)
@@ -119,12 +143,43 @@ def _answers(
                 else:
                     suspects.add(name)
                     waiting.append(name)
-            if time.monotonic() - looked > _LOOK_S:
-                places, looked = n_workers(client), time.monotonic()
+            workers.look()
     finally:
         if under_way:
             with suppress(Exception):  # a scheduler that went away has nothing to cancel
                 client.cancel(list(under_way.values()), force=True)  # type: ignore[no-untyped-call]
+
+
+class _Workers:
+    """How many workers there are, counted now and then; somebody may kill all of them, or none be there yet."""
+
+    def __init__(self, client: Client, *, patience_s: float) -> None:
+        self._client, self._patience_s = client, patience_s
+        self.count = n_workers(client)
+        self._looked = self._manned = time.monotonic()
+        self._is_told = False
+
+    def look(self) -> None:
+        """Count them, if that was not done just now.
+
+        Raises:
+            ClusterError: there have been none for too long, or the scheduler does not answer.
+        """
+        if time.monotonic() - self._looked < _LOOK_S:
+            return
+        self.count, self._looked = n_workers(self._client), time.monotonic()
+        if self.count:
+            self._manned, self._is_told = self._looked, False
+            return
+        alone_s = self._looked - self._manned
+        if alone_s > self._patience_s:
+            raise ClusterError(
+                f"executor: the cluster has had no workers for {alone_s:.0f} s (executor.patience_s); what is finished "
+                "is kept: start workers, and type the same again"
+            )
+        if alone_s > _TOLD_S and not self._is_told:
+            log.warning("executor: the cluster has had no workers for %.0f s; the work waits for some", alone_s)
+            self._is_told = True
 
 
 def _outcome(name: str, future: Future[Outcome[R]]) -> Outcome[R] | KilledWorker | None:

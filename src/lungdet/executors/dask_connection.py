@@ -66,13 +66,18 @@ def probed(client: Client, folder: Path | None) -> Iterator[Probe | None]:
     """A file in the folder while the block runs, which every worker sees.
 
     Raises:
-        ClusterError: one does not, or may not write there.
+        ClusterError: one does not, or may not write there; or this process may not.
     """
     if folder is None:
         yield None
         return
     probe = Probe(str(folder / f".lungdet-probe-{uuid.uuid4().hex}"), uuid.uuid4().hex)
-    Path(probe.path).write_text(probe.token, encoding="utf-8")
+    try:
+        Path(probe.path).write_text(probe.token, encoding="utf-8")
+    except OSError as error:
+        raise ClusterError(
+            f"executor: {folder} cannot be written to ({error.strerror}); give another folder"
+        ) from error
     try:
         answers = _asked(client, probe.problem)
         problems = sorted({str(answer) for answer in answers.values() if answer is not None})

@@ -6,6 +6,7 @@ CNN Explanations", SIGMOD 2019, doi:10.1145/3299869.3319874.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lungdet.errors import ShapeError
-from lungdet.explain.recorded_calls import record_calls
+from lungdet.explain.recorded_calls import Call, Recording, Value, record_calls
 from lungdet.explain.window_program import steps_of
 from lungdet.explain.window_steps import Local, Moved, Step, padded, whole_maps
 from lungdet.explain.windows import Windowed, empty_map
@@ -26,6 +27,9 @@ class Incremental:
         network: in evaluation mode, on the CPU; it is not changed.
         image: float32 [1, C, *space], one such as those to come.
 
+    Attributes:
+        share: of the network's multiplications, those that windows go through.
+
     Raises:
         RunError: a network that cannot be taken apart.
     """
@@ -35,6 +39,7 @@ class Incremental:
         self.steps = steps_of(recording)
         self.output = recording.output
         self.shapes = recording.shapes
+        self.share = windowed_share(recording, self.steps)
         self.needed = _needed(self.steps, self.output)
         self._last_use = {number: place for place, step in enumerate(self.steps) for number in step.inputs}
 
@@ -139,6 +144,39 @@ class OriginalMaps:
             self._maps.setdefault(number, self._padded[key][inside])
         else:
             self.keep(number, cells)
+
+
+def windowed_share(recording: Recording, steps: Sequence[Step]) -> float:
+    """Multiplications of convolutions and matrices before something looks at whole maps, as a part of all; 1 of none.
+
+    Args:
+        recording: of a network.
+        steps: made of it.
+    """
+    on_whole_maps = {number for step in steps if not step.can_keep_windows for number in step.outputs}
+    windowed, among_windows, in_all = {0}, 0, 0
+    for call in recording.calls:
+        n = _multiplications(call, recording.shapes)
+        in_all += n
+        if windowed.intersection(call.inputs) and not on_whole_maps.intersection(call.results):
+            windowed.update(call.results)
+            among_windows += n
+    return among_windows / in_all if in_all else 1.0
+
+
+def _multiplications(call: Call, shapes: dict[int, tuple[int, ...]]) -> int:
+    place = {"convolution": 1, "mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1}.get(call.name)
+    if place is None:
+        return 0
+    factor = call.args[place]
+    shape = shapes[factor.number] if isinstance(factor, Value) else tuple(factor.shape)
+    if call.name != "convolution":
+        each = shape[-1]
+    elif call.args[6]:  # transposed: how many inputs an output sees depends on the stride
+        each = shape[0] * math.prod(shape[2:]) // (math.prod(call.args[3]) * call.args[8])
+    else:
+        each = math.prod(shape[1:])
+    return math.prod(shapes[call.results[0]]) * each
 
 
 def _needed(steps: Sequence[Step], output: int) -> set[int]:

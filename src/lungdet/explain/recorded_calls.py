@@ -133,7 +133,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         known = [part for part in _leaves((args, kwargs)) if isinstance(part, Tensor) and id(part) in self.numbers]
-        in_place = func._schema.name.endswith("_")
+        in_place = func._schema.is_mutable  # `relu_`; `__and__` ends so, too, and is not
         if known and func is torch.ops.aten._local_scalar_dense.default:
             raise RunError("what the network does depends on the values in the image")
         if not known:
@@ -141,13 +141,15 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 raise RunError(f"the network changes a constant ({func})")
             return func(*args, **kwargs)
         operator = _without_side_effects(func)
+        if in_place and id(args[0]) not in self.numbers:
+            raise RunError(f"the network changes a constant ({func})")
         if in_place and (args[0] is self.images or args[0].untyped_storage().data_ptr() in self._viewed):
             raise RunError(f"the network changes a tensor that something else may look at ({func})")
         arguments = _mapped(self._value_of, args), _mapped(self._value_of, kwargs)
         returned = func(*args, **kwargs)
         results = returned if isinstance(returned, tuple | list) else (returned,)
         if any(not isinstance(result, Tensor) for result in results):
-            raise RunError(f"what the network does depends on the values in the image ({func})")
+            raise RunError(f"the network uses an operation that gives something else than tensors ({func})")
         if not in_place:
             self._viewed |= {
                 result.untyped_storage().data_ptr()

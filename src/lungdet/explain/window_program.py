@@ -117,7 +117,13 @@ class _Builder:
         before, after = (_each(amounts, self.n_axes) for amounts in (before, after))
         (number,) = call.inputs
         step = self.last_step(number)
-        if isinstance(step, Local) and isinstance(step.function, Padding) and step.fill == 0:
+        # Cells that are cut off and zeros that are put there do not cancel out.
+        if (
+            isinstance(step, Local)
+            and isinstance(step.function, Padding)
+            and step.fill == 0
+            and min(*step.before, *step.after) >= 0
+        ):
             self.steps.pop()
             before = tuple(one + other for one, other in zip(before, step.before, strict=True))
             after = tuple(one + other for one, other in zip(after, step.after, strict=True))
@@ -230,7 +236,10 @@ class _Builder:
             return None
         axes = {"flip": 1, "rot90": 2, "slice": 1}
         if call.name in axes:
-            given = call.args[axes[call.name]]
+            place = axes[call.name]
+            if len(call.args) <= place:  # by default it is done to images
+                return None
+            given = call.args[place]
             if any(axis % (self.n_axes + 2) < 2 for axis in ([given] if isinstance(given, int) else given)):
                 return None
         return Moved(inputs=call.inputs, outputs=call.results, function=one_map(call))

@@ -110,9 +110,14 @@ def _dicom_scans(folder: Path, *, name: str) -> Iterator[FoundScan]:
 
 def _may_be_ct(file: Path) -> bool:
     """Whether a file is a DICOM slice of CT, or a damaged DICOM file that may have been one."""
-    with file.open("rb") as content:
-        if content.read(132)[128:] != b"DICM":
-            return False
+    if not file.is_file():  # a link to nowhere, a socket
+        return False
+    try:
+        with file.open("rb") as content:
+            if content.read(132)[128:] != b"DICM":
+                return False
+    except OSError as error:
+        raise ScanError(f"{file}: cannot be read ({error.strerror}); give it to this user, or move it away") from error
     try:
         with warnings.catch_warnings(action="ignore"):
             header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID", "ImageType"])

@@ -82,7 +82,10 @@ class ChunkCache:
         self._written += n_bytes
         if self._written > self.max_bytes * _LOOK_AFTER:
             self._written = 0
-            self.shrink()
+            try:
+                self.shrink()
+            except OSError as error:  # such as a folder that somebody deletes just now; the new chunks are kept
+                log.warning("%s: old chunks cannot be removed (%s)", self.folder, error)
 
     def shrink(self) -> None:
         """Remove the files that were not used for the longest time, if all together are too large.
@@ -90,8 +93,13 @@ class ChunkCache:
         Processes that are using one keep it until they need more of it.
         """
         lock = self.folder / "shrinking.lock"
-        with lock.open("w") as file, contextlib.suppress(BlockingIOError):  # another process is doing it
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with lock.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # another process is doing it
+                return
+            except OSError as error:  # some network file systems have no locks; two may remove the same files
+                log.debug("no lock on %s: %s", lock, error)
             found = []
             for entry in os.scandir(self.folder / "chunks"):
                 with contextlib.suppress(FileNotFoundError):

@@ -52,6 +52,13 @@ class CropArray:
         self.folder, self.shape_zyx, self.fill, self.most = folder, shape_zyx, fill, most
         self._record_bytes = record_bytes(shape_zyx)
         self._files: dict[int, int] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        """Know nothing, as at first."""
+        self._close()
+        # The descriptor of `keys` is kept: as long as it is open, no other file can be taken for it.
+        self._list: int | None = None
         self._keys: Keys = np.empty((0, 2), np.uint64)
         self._sorted: Keys = np.empty(0, np.uint64)
         self._order: Slots = np.empty(0, np.int64)
@@ -61,9 +68,14 @@ class CropArray:
         return len(self._keys)
 
     def __del__(self) -> None:
-        for descriptor in self._files.values():
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
+        self._close()
+
+    def _close(self) -> None:
+        for descriptor in (*self._files.values(), getattr(self, "_list", None)):
+            if descriptor is not None:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+        self._files = {}
 
     def find(self, keys: Keys) -> Slots:
         """Where these crops are: int64 [n], -1 for those that nobody has added.
@@ -169,16 +181,21 @@ class CropArray:
         return slots
 
     def _load(self) -> bool:
-        """Take over what other processes have added; whether there was anything."""
-        path = self.folder / "keys"
-        try:
-            count = path.stat().st_size // _KEY_BYTES
-        except OSError:  # not made yet, or not to be read
-            count = 0
+        """Take over what other processes have added; whether anything is different now."""
+        is_another = self._list is not None and not self._is_the_same()
+        if is_another:
+            self._forget()
         known = len(self)
-        if count <= known:
-            return False
-        new = np.fromfile(path, "<u8", offset=known * _KEY_BYTES, count=2 * (count - known)).reshape(-1, 2)
+        try:
+            if self._list is None:
+                self._list = os.open(self.folder / "keys", os.O_RDONLY)
+            count = os.fstat(self._list).st_size // _KEY_BYTES
+            if count <= known:
+                return is_another
+            content = os.pread(self._list, (count - known) * _KEY_BYTES, known * _KEY_BYTES)
+        except OSError:  # not made yet, or not to be read
+            return is_another
+        new = np.frombuffer(content, "<u8").reshape(-1, 2)
         self._keys = np.concatenate([self._keys, new])
         if count - len(self._sorted) > _UNSORTED:
             self._order = np.argsort(self._keys[:, 0], kind="stable")
@@ -188,17 +205,30 @@ class CropArray:
             self._unsorted |= {key.tobytes(): known + n for n, key in enumerate(new)}
         return True
 
+    def _is_the_same(self) -> bool:
+        """Whether the array in the folder is still the one whose keys are known here.
+
+        Somebody may delete a cache to make room, and another process begin it anew: then a slot holds another crop.
+        """
+        try:
+            return self._list is not None and os.path.samestat(os.fstat(self._list), (self.folder / "keys").stat())
+        except OSError:
+            return False
+
     def _whereabouts(self, slot: int) -> tuple[int, int]:
         """Shard and first byte of a crop."""
         shard, n = divmod(slot, PER_SHARD)
         return shard, n * self._record_bytes
 
     def _file(self, shard: int) -> int | None:
-        """Descriptor of a shard's file; None where there is none."""
+        """Descriptor of a shard's file; None where there is none, or one of another array."""
         if shard not in self._files:
             try:
                 descriptor = os.open(self._shard_path(shard), os.O_RDONLY)
             except OSError:
+                return None
+            if not self._is_the_same():
+                os.close(descriptor)
                 return None
             if hasattr(os, "posix_fadvise"):  # the kernel's read-ahead would fetch crops that nobody asked for
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)

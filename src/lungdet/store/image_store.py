@@ -6,8 +6,8 @@ a copy from the page cache.
 
 from __future__ import annotations
 
-import functools
 import json
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pandas as pd
 
 from lungdet.errors import MissingFileError, StoreError
 from lungdet.store.image_preprocess import ImageSpec
+from lungdet.store.open_arrays import most_open
 
 FORMAT_VERSION = 1
 KIND = "images"
@@ -25,6 +26,8 @@ KIND = "images"
 CHUNK_IMAGES = 256
 TABLE = "images.parquet"
 ARRAY = "images"
+# Chunks a store keeps mapped, each one an open file.
+_OPEN_CHUNKS = 1024
 
 
 class ImageStore:
@@ -69,6 +72,11 @@ class ImageStore:
         height, width = self.spec.size_hw
         self.shape_hw = (int(height), int(width))
         self._rows = dict(zip(self.images["image_id"], self.images["row"], strict=True))
+        self._chunks: OrderedDict[int, npt.NDArray[np.uint8]] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without open files: the process that unpickles opens its own."""
+        return {**self.__dict__, "_chunks": OrderedDict()}
 
     def __len__(self) -> int:
         return len(self.images)
@@ -99,19 +107,26 @@ class ImageStore:
         return np.asarray(image[..., 0]) if self.channels == 1 else image
 
     def _chunk(self, number: int) -> npt.NDArray[np.uint8]:
-        return _mapped(self.path / ARRAY / "c" / str(number) / "0" / "0" / "0", (*self.shape_hw, self.channels))
+        chunk = self._chunks.get(number)
+        if chunk is None:
+            chunk = _mapped(self.path / ARRAY / "c" / str(number) / "0" / "0" / "0", (*self.shape_hw, self.channels))
+            while len(self._chunks) >= min(_OPEN_CHUNKS, most_open()):
+                self._chunks.popitem(last=False)
+            self._chunks[number] = chunk
+        return chunk
 
 
-@functools.lru_cache(maxsize=1024)
 def _mapped(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
-    """One chunk, mapped; of each process its own, for a mapping is not pickled with the store."""
-    if not path.exists():  # zarr leaves out a chunk of nothing but zeros
-        return np.zeros((CHUNK_IMAGES, *shape), np.uint8)
+    """One chunk, mapped."""
     size = CHUNK_IMAGES * int(np.prod(shape))
-    if path.stat().st_size != size:
-        raise StoreError(f"{path}: {path.stat().st_size} bytes instead of {size}; preprocess again with overwrite=true")
-    mapped: npt.NDArray[np.uint8] = np.memmap(path, np.uint8, "r", shape=(CHUNK_IMAGES, *shape))
-    return mapped
+    try:
+        found = path.stat().st_size
+        if found == size:
+            mapped: npt.NDArray[np.uint8] = np.memmap(path, np.uint8, "r", shape=(CHUNK_IMAGES, *shape))
+            return mapped
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror}); preprocess again with overwrite=true") from error
+    raise StoreError(f"{path}: {found} bytes instead of {size}; preprocess again with overwrite=true")
 
 
 def read_image_marker(store: Path) -> dict[str, Any]:

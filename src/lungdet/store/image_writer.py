@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 _PARTS = "parts"
 _LOCK = ".writing.lock"
+_PARTIAL_MARKER = "zarr.json.partial"
 
 Progress = Callable[[int, int, str], None]
 
@@ -94,14 +95,14 @@ def store_images(
         ids = sorted(collection.images["image_id"])
         _prepare(store, spec, collection.channels, ids=ids, overwrite=overwrite, command=command)
         report = ImageReport()
-        jobs = {}
+        jobs, before, done = {}, set[int](), 0
         for number, first in enumerate(range(0, len(ids), CHUNK_IMAGES)):
             names = ids[first : first + CHUNK_IMAGES]
             if _part(store, number).is_file():
-                report.n_skipped += len(names)
+                before.add(number)
+                done += len(names)
             else:
                 jobs[str(number)] = (store, spec, names, collection.pixels(names))
-        done = report.n_skipped
         outcomes = (
             in_processes(_store_chunk, jobs, workers=min(workers, len(jobs)))
             if min(workers, len(jobs)) > 1
@@ -113,7 +114,7 @@ def store_images(
             done += len(jobs[job][2])
             if progress is not None:
                 progress(done, len(ids), "")
-        _finish(store, report, n_images=len(ids))
+        _finish(store, report, n_images=len(ids), before=before)
     report.seconds = time.perf_counter() - started
     return report
 
@@ -130,26 +131,40 @@ def is_finished(store: Path, collection: ImageCollection) -> bool:
 def _prepare(store: Path, spec: ImageSpec, channels: int, *, ids: Sequence[str], overwrite: bool, command: str) -> None:
     if not ids:
         raise StoreError(f"{store}: there are no images to store")
-    marker = store / "zarr.json"
     if overwrite:
-        for inside in store.iterdir():
-            if inside.name != _LOCK:
-                shutil.rmtree(inside) if inside.is_dir() else inside.unlink()
+        _empty(store)
+    if not (store / "zarr.json").exists():
+        _write_marker(store, _new_record(spec, channels, ids))
+    check_image_marker(store, spec, channels=channels, command=command)
+    if read_image_marker(store)["ids_hash"] != _hash(ids):
+        raise StoreError(
+            f"{store} was made of other images than the {len(ids)} of this collection. Rebuild it: {command} "
+            "overwrite=true; or keep both: data.store_path=<another path>"
+        )
+    if not (store / _PARTS).is_dir():  # which comes last, so without it nothing is certain of the array
+        image = (*spec.size_hw, channels)
+        zarr.create_array(
+            store, name=ARRAY, shape=(len(ids), *image), chunks=(CHUNK_IMAGES, *image), dtype="uint8", compressors=None,
+            fill_value=0, overwrite=True,
+        )  # fmt: skip
+        (store / _PARTS).mkdir()
+
+
+def _empty(store: Path) -> None:
+    """Delete everything, in an order in which no part of it is ever taken for the whole."""
+    marker = store / "zarr.json"
     if marker.exists():
-        check_image_marker(store, spec, channels=channels, command=command)
-        if read_image_marker(store)["ids_hash"] != _hash(ids):
-            raise StoreError(
-                f"{store} was made of other images than the {len(ids)} of this collection. Rebuild it: {command} "
-                "overwrite=true; or keep both: data.store_path=<another path>"
-            )
-        return
-    height, width = spec.size_hw
-    zarr.create_array(
-        store, name=ARRAY, shape=(len(ids), height, width, channels), chunks=(CHUNK_IMAGES, height, width, channels),
-        dtype="uint8", compressors=None, fill_value=0, overwrite=True,
-    )  # fmt: skip
-    (store / _PARTS).mkdir(exist_ok=True)
-    record = {
+        _write_marker(store, {**read_image_marker(store), "finished": False})
+    if (store / _PARTS).exists():  # as long as one is there, so are its images
+        shutil.rmtree(store / _PARTS)
+    for inside in store.iterdir():
+        if inside.name not in (_LOCK, marker.name):
+            shutil.rmtree(inside) if inside.is_dir() else inside.unlink()
+    marker.unlink(missing_ok=True)
+
+
+def _new_record(spec: ImageSpec, channels: int, ids: Sequence[str]) -> dict[str, Any]:
+    return {
         "format": FORMAT_VERSION,
         "kind": KIND,
         "fingerprint": store_fingerprint(spec, channels),
@@ -159,12 +174,13 @@ def _prepare(store: Path, spec: ImageSpec, channels: int, *, ids: Sequence[str],
         "finished": False,
         "failures": {},
     }
-    _write_marker(store, record)
 
 
 def _store_chunk(number: str, store: Path, spec: ImageSpec, names: Sequence[str], pixels: ImagePixels) -> str | None:
-    """Read, preprocess and write the images of one chunk; its table says that it is done."""
-    array: Any = zarr.open_array(store / ARRAY, mode="r+")
+    """Read, preprocess and write the images of one chunk; its table says that it is done. Why it cannot be written."""
+    # A chunk of black images is a file too: one that is missing was lost.
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        array: Any = zarr.open_array(store / ARRAY, mode="r+")
     first = int(number) * CHUNK_IMAGES
     block = np.zeros((len(names), *array.shape[1:]), np.uint8)
     rows, failures = [], {}
@@ -179,16 +195,19 @@ def _store_chunk(number: str, store: Path, spec: ImageSpec, names: Sequence[str]
             block[place] = stages.stored.reshape(block.shape[1:])
             height, width = original.shape[:2]
             rows.append((name, first + place, pixel_key(original), height, width, *stages.kept_box))
-    array[first : first + len(names)] = block
     columns = ["image_id", "row", "pixel_key", "height", "width", "top", "left", "bottom", "right"]
     part = _part(store, int(number))
     partial = part.with_suffix(".partial")
-    partial.write_text(json.dumps({"columns": columns, "rows": rows, "failures": failures}))
-    partial.replace(part)
+    try:
+        array[first : first + len(names)] = block
+        partial.write_text(json.dumps({"columns": columns, "rows": rows, "failures": failures}))
+        partial.replace(part)
+    except OSError as error:
+        return f"images cannot be written ({error.strerror or error}); make room, and type the same again to go on"
     return None
 
 
-def _finish(store: Path, report: ImageReport, *, n_images: int) -> None:
+def _finish(store: Path, report: ImageReport, *, n_images: int, before: Collection[int]) -> None:
     """One table of all chunks, the failures into the marker."""
     parts = [json.loads(_part(store, n).read_text()) for n in range(-(-n_images // CHUNK_IMAGES))]
     table = pd.concat([pd.DataFrame(part["rows"], columns=part["columns"]) for part in parts], ignore_index=True)
@@ -200,7 +219,8 @@ def _finish(store: Path, report: ImageReport, *, n_images: int) -> None:
         raise StoreError(
             f"{store}: none of {n_images} images could be stored; the first: {next(iter(report.failed.values()))}"
         )
-    report.n_stored = n_images - report.n_skipped - len(report.failed)
+    report.n_skipped = sum(len(parts[number]["rows"]) for number in before)
+    report.n_stored = len(table) - report.n_skipped
     partial = store / f"{TABLE}.partial"
     table.to_parquet(partial, index=False)
     partial.replace(store / TABLE)
@@ -208,7 +228,7 @@ def _finish(store: Path, report: ImageReport, *, n_images: int) -> None:
 
 
 def _write_marker(store: Path, record: dict[str, Any]) -> None:
-    partial = store / "zarr.json.partial"
+    partial = store / _PARTIAL_MARKER
     content = {"zarr_format": 3, "node_type": "group", "attributes": {"lungdet": record}}
     partial.write_text(json.dumps(content, indent=2))
     partial.replace(store / "zarr.json")
@@ -219,9 +239,9 @@ def _part(store: Path, number: int) -> Path:
 
 
 def _hash(ids: Sequence[str]) -> str:
-
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
 
 
 def _holds_something(store: Path) -> bool:
-    return store.is_dir() and any(inside.name != _LOCK for inside in store.iterdir())
+    mine = (_LOCK, _PARTIAL_MARKER)  # of a run that was killed before anything else
+    return store.exists() and (not store.is_dir() or any(inside.name not in mine for inside in store.iterdir()))

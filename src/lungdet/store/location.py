@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from lungdet.errors import StoreError
 CREDENTIALS = {
     "s3": "the AWS chain (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, web identity, instance role)",
     "gs": "Google's chain (GOOGLE_APPLICATION_CREDENTIALS, gcloud auth application-default login, instance account)",
-    "az": "Azure's chain (AZURE_STORAGE_ACCOUNT_NAME with a key, a token or a managed identity, az login)",
+    "az": "Azure's chain (AZURE_STORAGE_ACCOUNT_NAME with a key, a token, a managed identity, or az login)",
     "https": "nowhere: these are public files",
     "http": "nowhere: these are public files",
 }
@@ -97,13 +98,18 @@ class ObjectFolder:
         return (key[begin:] for key in client(self.root).keys_below(self.key))
 
     def delete_below(self) -> None:
-        """Delete all objects below; what `zarr.json` stands for goes first. Errors as `read_bytes`."""
+        """Delete all objects below, each `zarr.json` before what it stands for. Errors as `read_bytes`.
+
+        Stopped anywhere, it leaves no scan that looks whole.
+        """
         from lungdet.store.object_client import client
 
-        names = sorted(self.names_below(), key=lambda name: (name != "zarr.json", name))
-        for some in ([name for name in names if name == "zarr.json"], [n for n in names if n != "zarr.json"]):
-            if some:
-                client(self.root).delete([(self / name).key for name in some])
+        levels: dict[float, list[str]] = {}
+        for name in self.names_below():
+            is_record = name.rpartition("/")[2] == "zarr.json"
+            levels.setdefault(name.count("/") if is_record else math.inf, []).append((self / name).key)
+        for level in sorted(levels):
+            client(self.root).delete(sorted(levels[level]))
 
 
 StoreLocation = Path | ObjectFolder

@@ -9,12 +9,16 @@ from lungdet.errors import MissingFileError, StoreError
 from lungdet.store.location import ObjectFolder, StoreLocation
 from lungdet.store.schema import FORMAT_VERSION, StoreSpec
 
+#: What `zarr.json` is called while it is written.
+PARTIAL_GROUP = "zarr.json.partial"
+
 
 def write_marker(store: StoreLocation, spec: StoreSpec) -> None:
     """Make an empty store; a valid zarr v3 group from the start."""
     record = {"format": FORMAT_VERSION, "fingerprint": spec.fingerprint, "spec": spec.to_dict()}
-    write_group(store / "scans", {})
+    # First: a folder that holds anything else and no record is not taken for a store.
     write_group(store, {"lungdet": record})
+    write_group(store / "scans", {})
 
 
 def read_marker(store: StoreLocation) -> dict[str, Any]:
@@ -26,7 +30,7 @@ def read_marker(store: StoreLocation) -> dict[str, Any]:
     """
     try:
         record: dict[str, Any] = json.loads((store / "zarr.json").read_text())["attributes"]["lungdet"]
-        version = record["format"]
+        version, _, _ = record["format"], record["fingerprint"], record["spec"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, FileNotFoundError) and not store.exists():
             raise MissingFileError(f"no store at {store}") from error
@@ -69,6 +73,6 @@ def write_group(folder: StoreLocation, attributes: dict[str, Any]) -> None:
         (folder / "zarr.json").write(text.encode())
         return
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "zarr.json.partial"
+    partial = folder / PARTIAL_GROUP
     partial.write_text(text)
     partial.replace(folder / "zarr.json")

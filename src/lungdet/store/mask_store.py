@@ -9,8 +9,8 @@ It lies beside the CT store and not in it: the store of a collection does not ch
 from __future__ import annotations
 
 import json
-import os
 import shutil
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from lungdet.store.crop_boxes import crop_overlap, crop_starts
 from lungdet.store.reader import CtStore
 from lungdet.store.shard import ShardReader
 from lungdet.store.shard_writer import write_array
-from lungdet.store.writer import PARTIAL_PREFIX
+from lungdet.store.writer import PARTIAL_PREFIX, put_in_place
 
 #: Stands where no reader drew and a rule made the mask.
 BY_RULE = 255
@@ -76,16 +76,12 @@ class MaskStore:
         if readers.shape != expected:
             raise StoreError(f"masks of series {series_uid} have shape {readers.shape}, its volume {expected}")
         folder = self.path / "scans"
-        partial = folder / f"{PARTIAL_PREFIX}{os.getpid()}-{series_uid}"
-        shutil.rmtree(partial, ignore_errors=True)
+        partial = folder / f"{PARTIAL_PREFIX}{uuid.uuid4().hex}-{series_uid}"
         try:
             group = zarr.open_group(partial, mode="w", zarr_format=3)
             write_array(partial, "readers", readers, fill=0, codec="lz4")
             group.attrs["lungdet"] = {"key": key, "made_by": made_by}
-            final = folder / series_uid
-            if final.exists():
-                shutil.rmtree(final)
-            partial.rename(final)
+            put_in_place(partial, folder / series_uid)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -122,6 +118,6 @@ class MaskStore:
         try:
             text = (self.path / "scans" / series_uid / "zarr.json").read_text()
             attributes: dict[str, str] = json.loads(text)["attributes"]["lungdet"]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
         return attributes

@@ -16,6 +16,7 @@ from lungdet.errors import MissingFileError, StoreError
 from lungdet.store.object_errors import explain
 
 if TYPE_CHECKING:
+    from obstore import GetOptions, GetResult
     from obstore.store import BackoffConfig, ObjectStore, RetryConfig
 
 T = TypeVar("T")
@@ -68,13 +69,26 @@ class ObjectClient:
 
     def read_end(self, key: str, length: int) -> tuple[bytes, int, str]:
         """The last bytes of an object, all of a shorter one; its size, and what changes when its content does."""
-        import obstore
-
         with _in_our_words(f"{self.root}/{key}"):
-            answer = obstore.get(self._store, key, options={"range": {"suffix": length}})
+            answer = self._get_end(key, length)
             meta = answer.meta
             version = meta["e_tag"] or meta["last_modified"].isoformat()
             return bytes(answer.bytes()), meta["size"], version
+
+    def _get_end(self, key: str, length: int) -> GetResult:
+        import obstore
+        from obstore.exceptions import NotSupportedError
+
+        try:
+            return obstore.get(self._store, key, options={"range": {"suffix": length}})
+        except NotSupportedError:
+            # Azure has no ranges from the end: the size is asked for first, then the end of the same content.
+            meta = obstore.head(self._store, key)
+            tag = meta["e_tag"]
+            options: GetOptions = {"range": (max(0, meta["size"] - length), meta["size"])}
+            if tag and not tag.startswith("W/"):  # a weak tag never matches
+                options["if_match"] = tag
+            return obstore.get(self._store, key, options=options)
 
     def read_ranges(self, key: str, starts: Sequence[int], lengths: Sequence[int], *, merge: int) -> list[Any]:
         """Parts of one object, fetched together; those less than `merge` bytes apart by one request.

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lungdet.errors import LungdetError
+from lungdet.errors import LungdetError, StoreError
 from lungdet.io.file_lock import sole_holder
 from lungdet.io.scan import Scan, read_scan
 from lungdet.store.location import ObjectFolder, StoreLocation, as_location
-from lungdet.store.marker import check_marker, read_marker, write_marker
+from lungdet.store.marker import PARTIAL_GROUP, check_marker, read_marker, write_marker
 from lungdet.store.processes import Outcome, in_processes
 from lungdet.store.remote_writer import refuse_writing
 from lungdet.store.schema import StoreSpec
 from lungdet.store.series_list import read_series, write_series, written_series
-from lungdet.store.writer import PARTIAL_PREFIX, current_scans, write_scan
+from lungdet.store.writer import PARTIAL_PREFIX, current_scans, set_aside, write_scan
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,10 @@ def _sole_writer(store: StoreLocation) -> AbstractContextManager[None]:
     """While this lasts no other run writes to a folder; an object store has no locks (docs/object_stores.md)."""
     if isinstance(store, ObjectFolder):
         return nullcontext()
-    store.mkdir(parents=True, exist_ok=True)
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{store}: cannot be made ({error.strerror}); choose another data.store_path") from error
     # Two runs would take each other's half-written scans for leftovers.
     return sole_holder(store / _LOCK, busy=f"{store}: another run is writing to this store; wait for it, or stop it")
 
@@ -154,7 +157,8 @@ def _sole_writer(store: StoreLocation) -> AbstractContextManager[None]:
 def _holds_something(store: StoreLocation) -> bool:
     if isinstance(store, ObjectFolder):
         return store.exists()
-    return store.exists() and (not store.is_dir() or any(p.name != _LOCK for p in store.iterdir()))
+    mine = (_LOCK, PARTIAL_GROUP)  # of a run that was killed before anything else
+    return store.exists() and (not store.is_dir() or any(p.name not in mine for p in store.iterdir()))
 
 
 def _prepare(store: StoreLocation, spec: StoreSpec, *, overwrite: bool, command: str) -> StoreSpec:
@@ -176,8 +180,13 @@ def _prepare(store: StoreLocation, spec: StoreSpec, *, overwrite: bool, command:
 def _remove_scans(store: StoreLocation) -> None:
     if isinstance(store, ObjectFolder):
         (store / "scans").delete_below()
-    else:
-        shutil.rmtree(store / "scans", ignore_errors=True)
+        return
+    try:
+        for series_uid in written_series(store):
+            set_aside(store / "scans" / series_uid)  # or a run that is killed here leaves scans without their voxels
+    except OSError as error:
+        raise StoreError(f"{store}: its scans cannot be deleted ({error.strerror}); choose another path") from error
+    shutil.rmtree(store / "scans", ignore_errors=True)
 
 
 def _remove_leftovers(store: StoreLocation) -> None:

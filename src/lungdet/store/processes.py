@@ -51,7 +51,7 @@ def _until_one_dies(
     work: Callable[..., R], jobs: Mapping[str, tuple[Any, ...]], waiting: deque[str], workers: int
 ) -> Generator[tuple[str, R | str], None, list[str]]:
     """Take names from `waiting`; the names that were under way when a process died, empty when none did."""
-    under_way: dict[Future[R], str] = {}
+    under_way: dict[Future[R | _Raised], str] = {}
     # Spawned, not forked: numpy, OpenCV and zarr all start threads that do not live through a fork.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(waiting)), mp_context=context, initializer=_begin)
@@ -61,7 +61,7 @@ def _until_one_dies(
             # One more than there are processes, so that none waits for this one.
             while alive and waiting and len(under_way) <= workers:
                 try:
-                    under_way[pool.submit(work, waiting[0], *jobs[waiting[0]])] = waiting[0]
+                    under_way[pool.submit(_call, work, waiting[0], jobs[waiting[0]])] = waiting[0]
                 except BrokenProcessPool:
                     alive = False
                 else:
@@ -74,15 +74,33 @@ def _until_one_dies(
                     wait(under_way)
                     alive = False
                     break
-                yield under_way.pop(job), job.result() if error is None else f"{type(error).__name__}: {error}"
+                yield under_way.pop(job), _told(job.result() if error is None else _Raised(error))
             if not alive:
                 for job in [job for job in under_way if job.exception() is None]:
-                    yield under_way.pop(job), job.result()
+                    yield under_way.pop(job), _told(job.result())
                 return list(under_way.values())
     finally:
         # After Ctrl-C the scans under way are finished: seconds, and nothing is lost.
         pool.shutdown(cancel_futures=True)
     return []
+
+
+class _Raised:
+    """What the work raised, as text: an exception that cannot be unpickled would look like a process that died."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.text = f"{type(error).__name__}: {error}"
+
+
+def _call(work: Callable[..., R], name: str, arguments: tuple[Any, ...]) -> R | _Raised:
+    try:
+        return work(name, *arguments)
+    except Exception as error:
+        return _Raised(error)
+
+
+def _told(answer: R | _Raised) -> R | str:
+    return answer.text if isinstance(answer, _Raised) else answer
 
 
 def _begin() -> None:

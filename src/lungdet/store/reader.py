@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import bisect
-import contextlib
 import difflib
-import json
-import resource
-from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,29 +18,21 @@ from lungdet.store.crop_boxes import crop_overlap, crop_starts, finite_points
 from lungdet.store.location import ObjectFolder, StoreLocation, as_location
 from lungdet.store.marker import check_marker, read_marker
 from lungdet.store.object_client import each
+from lungdet.store.open_arrays import ArrayKey, OpenArrays
 from lungdet.store.pixel_hash import pixel_hash
 from lungdet.store.read_ahead import DiskWatch
 from lungdet.store.remote_shard import Fetches, RemoteShardReader
+from lungdet.store.scan_record import DamagedScanError, ScanRecord, read_scan_record
 from lungdet.store.schema import StoreSpec
 from lungdet.store.series_list import stored_series
 from lungdet.store.shard import ArrayReader, ShardReader
 
-#: Arrays a process keeps open, each one memory map, one file and some 30 kB of index. Opening one anew takes as long as
-#: a crop, so the scans of a whole collection should stay open.
-OPEN_ARRAYS = 2048
 # Enough for a disk to work on, few enough to stay in memory until they are read.
 _ANNOUNCED_TOGETHER = 64
 # Over a network everything that is announced is kept on the local disk, and a round of requests takes long.
 _FETCHED_TOGETHER = 256
 # Records of scans in an object store that are asked for together with one that is needed, in the order of their names.
 _RECORDS_AHEAD = 64
-
-
-@dataclass(frozen=True)
-class _Record:
-    geometry: Geometry
-    source_geometry: Geometry
-    content_hash: str
 
 
 class _Box(NamedTuple):
@@ -96,15 +83,14 @@ class CtStore:
         self._forget()
 
     def _forget(self) -> None:
-        self._records: dict[str, _Record] = {}
-        self._arrays: OrderedDict[tuple[str, str], ArrayReader] = OrderedDict()
-        self._most_open: int | None = None
+        self._records: dict[str, ScanRecord] = {}
+        self._arrays = OpenArrays()
         self._watch = DiskWatch()
         self._fetches = Fetches()
 
     def __getstate__(self) -> dict[str, Any]:
         """Without open files: the process that unpickles opens its own."""
-        opened = ("_records", "_arrays", "_most_open", "_watch", "_fetches")
+        opened = ("_records", "_arrays", "_watch", "_fetches")
         return {name: value for name, value in self.__dict__.items() if name not in opened}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -219,8 +205,11 @@ class CtStore:
         inside = np.all((starts >= 0) & (starts + shape <= wholes), axis=1).tolist()
         if out is None:
             out = np.empty((len(geometries), *shape), np.int16)
-        boxes = []
+        boxes: list[_Box] = []
         for n, (uid, start, crop) in enumerate(zip(series_uids, starts.tolist(), out, strict=True)):
+            if len(boxes) >= self._arrays.at_once:
+                self._read(boxes)
+                boxes = []
             if inside[n]:
                 boxes.append(_Box(self._array(uid, "hu"), start, crop))
                 continue
@@ -260,6 +249,7 @@ class CtStore:
             done += len(some)
 
     def _whole(self, series_uid: str, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        self._record(series_uid)  # refuses a scan of other settings, as for crops
         array = self._array(series_uid, name)
         out = np.empty(array.shape, dtype)
         array.announce((0, 0, 0), array.shape)
@@ -267,37 +257,34 @@ class CtStore:
         return out
 
     def _array(self, series_uid: str, name: str) -> ArrayReader:
-        array = self._arrays.get((series_uid, name))
+        key = (series_uid, name)
+        array = self._arrays.get(key)
         if array is None:
-            array = self._open(series_uid, name)
-            self._keep(series_uid, name, array)
+            array = self._open(key)
+            self._arrays.keep(key, array)
         return array
 
-    def _open(self, series_uid: str, name: str) -> ArrayReader:
+    def _open(self, key: ArrayKey) -> ArrayReader:
+        series_uid, name = key
         folder = self._folder(series_uid)
         if isinstance(folder, Path):
             return ShardReader(folder / name)
         return RemoteShardReader(folder / name, cache=self._cache or shared_cache(), fetches=self._fetches)
 
-    def _keep(self, series_uid: str, name: str, array: ArrayReader) -> None:
-        if self._most_open is None:
-            self._most_open = _most_open()
-        while len(self._arrays) >= self._most_open:
-            self._arrays.popitem(last=False)  # the one opened first: all are asked for alike in training
-        self._arrays[series_uid, name] = array
-
     def _open_together(self, series_uids: Sequence[str]) -> None:
         """Ask for what is not known yet of these scans, all at once: a request takes long whatever it asks for."""
         self._fetch_records(series_uids)
-        unopened = [uid for uid in dict.fromkeys(series_uids) if (uid, "hu") not in self._arrays]
-        for uid, array in zip(unopened, each(lambda uid: self._open(uid, "hu"), unopened), strict=True):
-            self._keep(uid, "hu", array)
+        keys = [(uid, "hu") for uid in dict.fromkeys(series_uids)]
+        unopened = [key for key in keys if key not in self._arrays]
+        for key, array in zip(unopened, each(self._open, unopened), strict=True):
+            self._arrays.keep(key, array)
 
     def _fetch_records(self, series_uids: Sequence[str]) -> None:
         """Ask for the records of scans in an object store, all at once."""
         if isinstance(self.path, ObjectFolder):
             unknown = [uid for uid in dict.fromkeys(series_uids) if uid not in self._records]
-            self._records.update(zip(unknown, each(self._read_record, unknown), strict=True))
+            found = zip(unknown, each(self._sound_record, unknown), strict=True)
+            self._records.update({uid: record for uid, record in found if record is not None})
 
     def _folder(self, series_uid: str) -> StoreLocation:
         if series_uid not in self._known:
@@ -306,41 +293,23 @@ class CtStore:
             raise StoreError(f"{self.path} holds no series '{series_uid}' among its {len(self)}{hint}")
         return self.path / "scans" / series_uid
 
-    def _record(self, series_uid: str) -> _Record:
+    def _record(self, series_uid: str) -> ScanRecord:
         record = self._records.get(series_uid)
         if record is None:
             self._folder(series_uid)  # refuses an unknown name
             if isinstance(self.path, ObjectFolder):
                 place = bisect.bisect_left(self.series_uids, series_uid)
                 self._fetch_records(self.series_uids[place : place + _RECORDS_AHEAD])
-            else:
-                self._records[series_uid] = self._read_record(series_uid)
-            record = self._records[series_uid]
+                record = self._records.get(series_uid)
+            if record is None:
+                record = self._records[series_uid] = self._read_record(series_uid)
         return record
 
-    def _read_record(self, series_uid: str) -> _Record:
-        folder = self._folder(series_uid)
+    def _read_record(self, series_uid: str) -> ScanRecord:
+        return read_scan_record(self._folder(series_uid), fingerprint=self.fingerprint)
+
+    def _sound_record(self, series_uid: str) -> ScanRecord | None:
         try:
-            attributes = json.loads((folder / "zarr.json").read_text())["attributes"]["lungdet"]
-            return _Record(
-                Geometry.from_dict(attributes["geometry"]),
-                Geometry.from_dict(attributes["source"]["geometry"]),
-                attributes["content_hash"],
-            )
-        except (OSError, ValueError, KeyError) as error:
-            raise StoreError(f"{folder}: damaged ({error}); delete it and preprocess again") from error
-
-
-def _most_open() -> int:
-    """Half of the files that this process may have open, after asking for as many as `OPEN_ARRAYS` needs.
-
-    The usual limit of 1,024 is a soft one, for old programs; raising it needs no privilege.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * OPEN_ARRAYS
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        with contextlib.suppress(OSError, ValueError):  # some systems refuse what they promise
-            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-            soft = allowed
-    return OPEN_ARRAYS if soft == resource.RLIM_INFINITY else max(1, min(OPEN_ARRAYS, soft // 2))
+            return self._read_record(series_uid)
+        except DamagedScanError:  # told when this scan is asked for; its neighbours are well
+            return None

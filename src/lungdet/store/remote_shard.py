@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lungdet.errors import MissingFileError, StoreError
+from lungdet.errors import StoreError
 from lungdet.store.chunk_cache import SIZE_VARIABLE, CachedShard, ChunkCache
 from lungdet.store.location import ObjectFolder
 from lungdet.store.object_client import client, each
@@ -60,17 +60,14 @@ class RemoteShardReader(ShardArray):
 
     def __init__(self, folder: ObjectFolder, *, cache: ChunkCache, fetches: Fetches) -> None:
         self._shard, self._cache, self._fetches = folder / SHARD, cache, fetches
-        self._file: CachedShard | None = None
+        self._file: CachedShard
         super().__init__(folder)
         # Numbers of the chunks, and which of them this process knows to be here; what holds air only is not stored.
         self._numbers = np.arange(int(np.prod(self._grid))).reshape(self._grid)
         self._is_here = self._index[..., 0] < 0
 
-    def _open(self) -> tuple[mmap.mmap | bytes, IntArray]:
-        try:
-            tail, size, version = client(self._shard.root).read_end(self._shard.key, self._index_bytes)
-        except MissingFileError:  # zarr leaves out a shard that holds nothing but the fill value
-            return b"", self._no_chunks()
+    def _open(self) -> tuple[mmap.mmap, IntArray]:
+        tail, size, version = client(self._shard.root).read_end(self._shard.key, self._index_bytes)
         index = self._parse_index(tail, size)
         self._file = self._cache.open(str(self._shard), version=version, size=size, n_chunks=int(np.prod(self._grid)))
         return self._file.data, index
@@ -109,7 +106,6 @@ class RemoteShardReader(ShardArray):
         if here.all():
             return _NONE
         numbers: IntArray = self._numbers[box][~here]
-        assert self._file is not None
         # A chunk that another process, or an earlier run, fetched is checked once in this process.
         found = np.array([self._file.has(n, *self._entry(n)) for n in numbers.tolist()])
         self._is_here.flat[numbers[found]] = True
@@ -126,7 +122,6 @@ class RemoteShardReader(ShardArray):
         Raises:
             StoreError: see `lungdet.store.object_errors`; or the object is shorter than its index says.
         """
-        assert self._file is not None
         starts, lengths = self._index.reshape(-1, 2)[chunks].T.tolist()
         parts = client(self._shard.root).read_ranges(self._shard.key, starts, lengths, merge=MERGE_BYTES)
         if [len(part) for part in parts] != lengths:

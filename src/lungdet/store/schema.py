@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from lungdet.errors import StoreError
@@ -81,7 +81,17 @@ class StoreSpec:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> StoreSpec:
-        """Inverse of `to_dict`."""
+        """Inverse of `to_dict`.
+
+        Raises:
+            StoreError: a setting that this version does not know.
+        """
+        unknown = set(record) - {field.name for field in fields(cls)}
+        if unknown:
+            raise StoreError(
+                f"the store was made with settings that this lungdet does not know ({', '.join(sorted(unknown))}); "
+                "update lungdet, or preprocess again into a new path"
+            )
         return cls(**record)
 
     @property

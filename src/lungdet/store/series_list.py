@@ -40,7 +40,8 @@ def written_series(store: StoreLocation) -> list[str]:
     """Names of the scans that are there, whole, whatever the list says; an object store is asked for all its names."""
     scans = store / "scans"
     if isinstance(scans, Path):
-        return sorted(path.name for path in scans.iterdir() if not path.name.startswith(".") and path.is_dir())
+        inside = scans.iterdir() if scans.is_dir() else ()  # not made yet by a run that was killed
+        return sorted(path.name for path in inside if not path.name.startswith(".") and path.is_dir())
     parts = (name.split("/") for name in scans.names_below())
     # A scan's zarr.json comes last.
     return sorted(name[0] for name in parts if len(name) == 2 and name[1] == "zarr.json")

@@ -53,7 +53,7 @@ class ShardArray(ABC):
         folder: the array's folder, with zarr.json and c/0/0/0.
 
     Raises:
-        StoreError: not such an array, or a shard that is shorter than its index says.
+        StoreError: not such an array, or a shard that is missing or shorter than its index says.
     """
 
     def __init__(self, folder: StoreLocation) -> None:
@@ -72,25 +72,35 @@ class ShardArray(ABC):
             shard = tuple(meta["chunk_grid"]["configuration"]["chunk_shape"])
             fits = sharding["name"] == "sharding_indexed" and configuration["index_location"] == "end"
             self._fill = meta["fill_value"]
+            is_little = configuration["codecs"][0].get("configuration", {}).get("endian", "little") == "little"
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             raise StoreError(f"{folder}: not an array of a lungdet store ({error})") from error
         if (
             not fits
+            or len(self.shape) != 3
+            or not is_little
             or codecs not in (["bytes"], ["bytes", "blosc"])
             or any(s < n for s, n in zip(shard, self.shape, strict=True))
         ):
             raise StoreError(f"{folder}: an array that lungdet did not write (codecs {codecs}, shard {shard})")
         self._grid = tuple(s // c for s, c in zip(shard, self._chunk, strict=True))
         self._is_plain = "blosc" not in codecs
-        data, self._index = self._open()
+        try:
+            data, self._index = self._open()
+        except FileNotFoundError as error:
+            # zarr takes it for a volume of nothing but air, which our writer writes too.
+            raise StoreError(f"{folder / SHARD}: is missing; preprocess this scan again") from error
+        except OSError as error:
+            raise StoreError(f"{folder / SHARD}: cannot be read ({error.strerror or error})") from error
         self._use(data)
 
     @abstractmethod
-    def _open(self) -> tuple[mmap.mmap | bytes, npt.NDArray[np.int64]]:
-        """The shard's bytes, and int64 [gz, gy, gx, 2]: offset (-1 where there is none) and length of each chunk."""
+    def _open(self) -> tuple[mmap.mmap, npt.NDArray[np.int64]]:
+        """The shard's bytes, and int64 [gz, gy, gx, 2]: offset (-1 where there is none) and length of each chunk.
 
-    def _no_chunks(self) -> npt.NDArray[np.int64]:
-        return np.full((*self._grid, 2), -1, np.int64)
+        Raises:
+            FileNotFoundError: there is no shard.
+        """
 
     @property
     def _index_bytes(self) -> int:
@@ -110,7 +120,7 @@ class ShardArray(ABC):
             raise StoreError(f"{path}: its index is damaged; preprocess this scan again")
         return index
 
-    def _use(self, data: mmap.mmap | bytes) -> None:
+    def _use(self, data: mmap.mmap) -> None:
         """Read from these bytes from now on."""
         self._bytes = data
         self._view = memoryview(data)
@@ -173,26 +183,20 @@ class ShardReader(ShardArray):
         self._path = folder
         super().__init__(folder)
 
-    def _open(self) -> tuple[mmap.mmap | bytes, npt.NDArray[np.int64]]:
-        """The shard's bytes, and int64 [gz, gy, gx, 2]: offset (-1 where there is none) and length of each chunk."""
+    def _open(self) -> tuple[mmap.mmap, npt.NDArray[np.int64]]:
         path = self._path / SHARD
         size = self._index_bytes
-        try:
-            with path.open("rb", buffering=0) as file:
-                length = os.fstat(file.fileno()).st_size
-                # Read, not mapped: on a cold cache one request instead of one for every page.
-                index = self._parse_index(os.pread(file.fileno(), size, max(0, length - size)), length)
-                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except FileNotFoundError:  # zarr leaves out a shard that holds nothing but the fill value
-            return b"", self._no_chunks()
+        with path.open("rb", buffering=0) as file:
+            length = os.fstat(file.fileno()).st_size
+            # Read, not mapped: on a cold cache one request instead of one for every page.
+            index = self._parse_index(os.pread(file.fileno(), size, max(0, length - size)), length)
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         # The kernel's guess of what will be read next fetches what lies between the chunks; ours is `announce`.
         data.madvise(mmap.MADV_RANDOM)
         return data, index
 
     def announce(self, start_zyx: Sequence[int], shape_zyx: Sequence[int]) -> None:
         """Have the kernel fetch what a later `read` of this box needs; returns at once."""
-        if not isinstance(self._bytes, mmap.mmap):
-            return
         (z, y, x), (depth, height, width), (chunk_z, chunk_y, chunk_x) = start_zyx, shape_zyx, self._chunk
         chunks = self._index[
             z // chunk_z : (z + depth - 1) // chunk_z + 1,

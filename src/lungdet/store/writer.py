@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import shutil
@@ -53,7 +55,8 @@ def write_scan(
         ScanError: the file cannot be read, or the mask is not of this scan; the store is left as it was.
         StoreError: a name that cannot be a folder's; or the object store says no.
     """
-    if not series_uid or series_uid.startswith(".") or Path(series_uid).name != series_uid:
+    is_a_name = series_uid and not series_uid.startswith(".") and Path(series_uid).name == series_uid
+    if not is_a_name or "\0" in series_uid or series_uid == "zarr.json":
         raise StoreError(f"series_uid={series_uid!r} cannot be the name of a folder; choose another name for {path}")
     if isinstance(store, ObjectFolder):
         with tempfile.TemporaryDirectory(prefix="lungdet-") as folder:
@@ -85,13 +88,35 @@ def write_scan(
             "mask_source": None if mask_path is None or not spec.lung_mask else _identity(mask_path),
             "content_hash": hashlib.sha256(hu.data).hexdigest(),
         }
-        final = store / "scans" / series_uid
-        if final.exists():
-            shutil.rmtree(final)
-        partial.rename(final)
+        put_in_place(partial, store / "scans" / series_uid)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def put_in_place(partial: Path, final: Path) -> None:
+    """Give a folder that is complete its name; one that has it goes out of sight first, and is deleted last.
+
+    Deleted where it lies, it would be read by halves by whoever comes after a process that was killed meanwhile. Of
+    several processes that put the same scan there, the last one stays.
+    """
+    old = []
+    while True:
+        try:
+            partial.rename(final)
+            break
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            old.append(set_aside(final))
+    for folder in old:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def set_aside(folder: Path) -> Path:
+    """Rename a scan to what counts as a leftover; its new place."""
+    return folder.rename(folder.with_name(f"{PARTIAL_PREFIX}{uuid.uuid4().hex}-{folder.name}"))
 
 
 def current_scans(

@@ -30,7 +30,7 @@ def runs_figure(table: SweepTable) -> Figure:
                     axes.plot([estimate.low, estimate.high], [y, y], color=color, linewidth=1.4)
                 axes.plot([estimate.value], [y], "o", color=color, markersize=4.5, label=label if row == 0 else None)
         axes.set_yticks(range(len(shown)), [run_label(run, table.swept) for run in shown])
-        axes.set_ylim(len(shown) - 0.5, -0.5)
+        axes.set_ylim(max(1, len(shown)) - 0.5, -0.5)
         axes.set_xlabel(f"{metric_name(table.leading)}, 95 % interval")
         axes.grid(axis="y", visible=False)
         if shown:

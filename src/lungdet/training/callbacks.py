@@ -108,10 +108,16 @@ class History(Callback):
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
         self._started = 0.0
+        self._validated = False
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self._started = time.perf_counter()
+        self._validated = False
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note that this epoch has numbers of its own: Lightning keeps those of the last that was validated."""
+        self._validated = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the row: training and validation metrics are reduced by now; checkpoints are saved after."""
@@ -132,7 +138,11 @@ class History(Callback):
         self.rows = [dict(row) for row in state_dict["rows"]]
 
     def _record(self, trainer: pl.Trainer) -> None:
-        metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        metrics = {
+            name: float(value)
+            for name, value in sorted(trainer.callback_metrics.items())
+            if self._validated or not name.startswith("val/")
+        }
         seconds = time.perf_counter() - self._started
         self.rows.append({"epoch": trainer.current_epoch, "seconds": seconds, **metrics})
 

@@ -122,5 +122,5 @@ def find_run(run: str, runs: Path, *, holding: str = "config.yaml") -> RunDirect
             if not (path / holding).exists():
                 raise RunError(f"{path} holds no {holding}: not a run directory, or the run ended before writing it")
             return RunDirectory(path.resolve())
-    near = sorted(p.name for p in runs.glob("*") if p.is_dir())[-5:]
+    near = sorted(p.relative_to(runs).parts[0] for p in runs.glob(f"*/{holding}"))[-5:]
     raise RunError(f"no run '{run}'; the newest below {runs}: {', '.join(near) or 'none'}; or run=latest")

@@ -58,6 +58,15 @@ def test_lightning_meets_at_the_same_place(monkeypatch: pytest.MonkeyPatch) -> N
     assert (me.address, me.port) == (lightning.main_address, lightning.main_port)
 
 
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [(SRUN | {"SLURM_NTASKS": "x"}, "SLURM_NTASKS=x"), (BY_HAND | {"NODE_RANK": ""}, "NODE_RANK=")],
+)
+def test_a_variable_that_is_no_number_is_named(environment: dict[str, str], name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} in the environment must be a whole number"):
+        launched_process(environment)
+
+
 def test_tasks_without_a_number_per_node_are_refused() -> None:
     environment = {name: value for name, value in SRUN.items() if name != "SLURM_NTASKS_PER_NODE"}
     with pytest.raises(ConfigError, match="srun --nodes=2 --ntasks-per-node=2"):

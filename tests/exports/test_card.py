@@ -77,6 +77,8 @@ def change(record: dict[str, Any], where: str, value: Any) -> None:
         ("network.target", 3, "network.target=3: expects str"),
         ("network", [], "network: expects an object"),
         ("output.class_names", ["a"], "output.class_names=\\['a'\\]: expects"),
+        ("output.per", "slice", "output is out of range: per='slice'"),
+        ("output.channels", 3, "output is out of range: per='[a-z]*', channels=3"),
         ("files", [], "files: expects an object"),
         ("files.onnx.sha256", ..., "files.onnx.: missing \\['sha256'\\]"),
     ],

@@ -288,5 +288,7 @@ def quiet_known_warnings() -> None:
     warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated.*")
     # Small collections have epochs of a few steps; metrics are logged once an epoch anyway.
     warnings.filterwarnings("ignore", message=r".*is smaller than the logging interval.*")
+    # Wherever SLURM is installed; a job in which srun was forgotten is refused (lungdet.config.launcher).
+    warnings.filterwarnings("ignore", message=r"The `srun` command is available.*")
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda", "highdicom"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -48,20 +48,20 @@ def launched_process(environment: Mapping[str, str] | None = None) -> LaunchedPr
 
     Raises:
         ConfigError: srun with a number of tasks, but not per node, or in a job that is called interactive; a job of
-            several tasks without srun.
+            several tasks without srun; a variable that is no number.
     """
     env = os.environ if environment is None else environment
     # torchrun first, as Lightning does it: it may run inside a SLURM job.
     if "TORCHELASTIC_RUN_ID" in env:
         return _of_torchrun(env)
-    if int(env.get("SLURM_NTASKS", "1")) > 1 and env.get("SLURM_JOB_NAME") not in _INTERACTIVE:
+    if _number(env, "SLURM_NTASKS", "1") > 1 and env.get("SLURM_JOB_NAME") not in _INTERACTIVE:
         return _of_slurm(env)
     # LOCAL_RANK: Lightning started this one, with the directory of the run on its command line.
     if "NODE_RANK" in env and "MASTER_ADDR" in env and "MASTER_PORT" in env and "LOCAL_RANK" not in env:
-        rank, address, port = int(env["NODE_RANK"]), env["MASTER_ADDR"], int(env["MASTER_PORT"])
+        rank, address, port = _number(env, "NODE_RANK"), env["MASTER_ADDR"], _number(env, "MASTER_PORT")
         return LaunchedProcess("by hand", rank, None, None, None, address, port)
-    name, tasks = env.get("SLURM_JOB_NAME"), env.get("SLURM_STEP_NUM_TASKS", "1")
-    if int(tasks) > 1 and name in _INTERACTIVE:
+    name, tasks = env.get("SLURM_JOB_NAME"), _number(env, "SLURM_STEP_NUM_TASKS", "1")
+    if tasks > 1 and name in _INTERACTIVE:
         # salloc calls its jobs so; each task would train by itself, all of them in one directory.
         raise ConfigError(
             [
@@ -76,6 +76,14 @@ def _is_one_task_of_slurm() -> bool:
     env = os.environ
     by_srun = env.get("SLURM_NTASKS") == "1" and env.get("SLURM_JOB_NAME") not in _INTERACTIVE
     return by_srun and "TORCHELASTIC_RUN_ID" not in env
+
+
+def _number(env: Mapping[str, str], name: str, default: str = "") -> int:
+    given = env.get(name, default)
+    try:
+        return int(given)
+    except ValueError as error:
+        raise ConfigError([f"{name}={given} in the environment must be a whole number"]) from error
 
 
 def _of_torchrun(env: Mapping[str, str]) -> LaunchedProcess | None:
@@ -97,7 +105,7 @@ def _of_torchrun(env: Mapping[str, str]) -> LaunchedProcess | None:
 def _of_slurm(env: Mapping[str, str]) -> LaunchedProcess:
     from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
-    n_processes, n_nodes = int(env["SLURM_NTASKS"]), int(env.get("SLURM_NNODES", "1"))
+    n_processes, n_nodes = _number(env, "SLURM_NTASKS"), _number(env, "SLURM_NNODES", "1")
     if "SLURM_STEP_ID" not in env:  # the batch script itself: it would wait for the others as the first of them
         raise ConfigError(
             [

@@ -151,7 +151,8 @@ class OutputSpec:
     def __post_init__(self) -> None:
         if self.per not in ("crop", "image", "voxel") or self.channels not in (1, 2):
             raise RunError(
-                f"the card's output is out of range: per={self.per!r}, channels={self.channels!r}; export the network again"
+                f"the card's output is out of range: per={self.per!r}, channels={self.channels!r}; export the network "
+                "again"
             )
 
 

@@ -1,7 +1,7 @@
 """What a collection of any size costs on machines of any size: bytes, requests, seconds, money, and what limits first.
 
 python scripts/scaling.py
-python scripts/scaling.py --gpu-samples-per-s 3000 --preprocess-cpu-s 0.74 --network-mb-s 1250
+python scripts/scaling.py --gpu-samples-per-s 3000 --preprocess-cpu-s 0.41 --network-mb-s 1250
 
 Prints the tables of docs/scaling.md. Measured unit costs, assumed machines and assumed prices are the defaults below;
 each is an option. No GPU was measured: without --gpu-samples-per-s the tables tell how fast one may be before it waits.
@@ -29,10 +29,10 @@ class Costs:
     none_mb: float = 106.1  # the same at 1 mm with its mask, by codec
     lz4_mb: float = 50.8
     zstd_mb: float = 39.2
-    preprocess_cpu_s: float = 0.74  # a scan of 300 x 512 x 512
-    none_crops_per_worker_s: float = 1980  # through a DataLoader
-    lz4_crops_per_worker_s: float = 990
-    zstd_crops_per_worker_s: float = 430  # lz4's, times the ratio of the two readers
+    preprocess_cpu_s: float = 0.41  # a scan of 300 x 512 x 512
+    none_crops_per_worker_s: float = 2380  # through a DataLoader
+    lz4_crops_per_worker_s: float = 1550
+    zstd_crops_per_worker_s: float = 690  # lz4's, times the ratio of the two readers
     rows_per_scan: float = 850  # candidates_V2.csv: 754,975 rows of 888 scans
     balanced_per_scan: float = 3.5  # 1,557 positives of 888 scans, and as many negatives
     table_bytes_per_row: float = 460  # at the peak, while the table is read

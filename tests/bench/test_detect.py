@@ -70,9 +70,6 @@ def test_measures_all_contenders_and_finds_the_same(
     assert {line.baseline for line in lines} == {module.PLAIN}
     assert [line.peak_mb for line in whole] == [100.0 + len(line.name) for line in whole]
     assert all(0 < line.low <= line.high for line in lines)
-    # A stage alone is faster than the whole.
-    fastest = {line.name: line.high for line in whole}
-    assert all(line.low > fastest[line.name] / 2 for line in lines)
     assert "lungs" in caplog.text
 
 

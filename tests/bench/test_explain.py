@@ -27,5 +27,12 @@ def test_answers_that_depend_on_the_batch_are_found_out() -> None:
             means: Tensor = images.flatten(1).mean(1, keepdim=True)
             return means + means.mean()
 
-    with pytest.raises(RunError, match="drops of 'batches of"):
+    with pytest.raises(RunError, match="windows of Crowded give probabilities that differ"):
         module.occlusion_rates(Crowded().eval(), module.smooth_noise((16, 16), n=1), rounds=1)
+
+
+def test_drops_that_are_not_equal_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = module.in_batches
+    monkeypatch.setattr(module, "in_batches", lambda *given: exact(*given) + 2e-5)
+    with pytest.raises(RunError, match="drops of 'batches of 4' differ by 2e-05 from"):
+        module.occlusion_rates(small_network(2), module.smooth_noise((16, 16), n=1), rounds=1)

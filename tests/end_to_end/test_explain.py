@@ -30,7 +30,8 @@ SUPERPIXEL = ("explain.regions.n_segments=12", *FEW)
 
 
 PICTURES = (
-    "data=histopathology_phantom", "data.cohort.n_images=60", "data.store.size_hw=[48,48]", "data.augment=null",
+    "data=histopathology_phantom", "data.root=cohorts/explained", "data.store_path=stores/explained.zarr",
+    "data.cohort.n_images=60", "data.store.size_hw=[48,48]", "data.augment=null",
     "model=patch_cnn", "model.views=flip", "split=holdout", "split.val_fraction=0.3", "split.test_fraction=0.3",
     "trainer=cpu", "trainer.max_epochs=1", "trainer.log_every_n_steps=1", "trainer.enable_progress_bar=false",
     "callbacks.progress=null", "logger=none", "evaluation.n_resamples=20",

@@ -28,6 +28,8 @@ pytestmark = pytest.mark.filterwarnings("default")
 PAGE = Path(__file__).parents[2] / "docs/export.md"
 TINY = (
     "data=histopathology_phantom",
+    "data.root=cohorts/ensembled",
+    "data.store_path=stores/ensembled.zarr",
     "data.cohort.n_images=72",
     "data.store.size_hw=[48,48]",
     "data.augment=null",
@@ -129,7 +131,7 @@ def test_image_files_are_scored_as_the_runs_own_rows(reference: str, place: Path
     """From the file to the probability: the same pictures, read, prepared and scored again."""
     name = "both" if "both" in reference else "one"
     call(
-        "predict", place, f"run={reference}", f"images={place}/cohorts/histopathology_phantom/train", f"out={tmp_path}"
+        "predict", place, f"run={reference}", f"images={place}/cohorts/ensembled/train", f"out={tmp_path}"
     )
     scores = pd.read_csv(tmp_path / "scores.csv", dtype={"id": str}).set_index("id")
     table = read_predictions(place / f"runs/{name}/predictions.parquet").set_index("series_uid")
@@ -157,7 +159,7 @@ def test_the_lines_of_the_documentation(place: Path, tmp_path: Path, monkeypatch
         shutil.copyfile(place / "exports/both.json", tmp_path / f"to/{name}.json")
     card = tmp_path / "to/xrays.json"
     card.write_text(card.read_text().replace("both.onnx", "xrays.onnx"))
-    files = sorted((place / "cohorts/histopathology_phantom/train").iterdir())[:2]
+    files = sorted((place / "cohorts/ensembled/train").iterdir())[:2]
     for file, target in zip(files, ("a.jpeg", "b.jpeg"), strict=True):
         Image.open(file).crop((0, 0, 48, 48)).save(tmp_path / target, format="png")
     shutil.copyfile("a.jpeg", "patch.tif")
@@ -192,7 +194,7 @@ def test_what_does_not_go_together_is_said(place: Path, capsys: pytest.CaptureFi
     assert "for new images alone add rows=none" in message
     call("ensemble", place, "runs=[one,other]", "out=folds", "rows=none")
     assert not (place / "folds/predictions.parquet").exists()
-    call("predict", place, "run=folds", f"images={place}/cohorts/histopathology_phantom/train", "out=folds.csv")
+    call("predict", place, "run=folds", f"images={place}/cohorts/ensembled/train", "out=folds.csv")
     scores = pd.read_csv(place / "folds_scores.csv")
     assert len(scores) == 72
     np.testing.assert_allclose(scores["probability"], scores["raw_probability"])

@@ -130,9 +130,7 @@ def test_an_ensemble_leaves_as_one_file(place: Path) -> None:
 def test_image_files_are_scored_as_the_runs_own_rows(reference: str, place: Path, tmp_path: Path) -> None:
     """From the file to the probability: the same pictures, read, prepared and scored again."""
     name = "both" if "both" in reference else "one"
-    call(
-        "predict", place, f"run={reference}", f"images={place}/cohorts/ensembled/train", f"out={tmp_path}"
-    )
+    call("predict", place, f"run={reference}", f"images={place}/cohorts/ensembled/train", f"out={tmp_path}")
     scores = pd.read_csv(tmp_path / "scores.csv", dtype={"id": str}).set_index("id")
     table = read_predictions(place / f"runs/{name}/predictions.parquet").set_index("series_uid")
     assert len(scores) == 72

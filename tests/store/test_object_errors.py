@@ -35,6 +35,7 @@ def no_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("error", "place", "told"),
     [
+        (PermissionDeniedError("no"), HTTPS, f"{HTTPS}: access denied (PermissionDeniedError); https:// reads public "),
         (
             FileNotFoundError("The specified bucket does not exist"),
             GS,

@@ -67,7 +67,7 @@ class WindowProbability:
         fill_images: Tensor,
         batch_size: int,
     ) -> list[Tensor]:
-        """The logits that these probabilities are of."""
+        """The logits that these probabilities are of: float32 [masks] an image; arguments and errors as for them."""
         check_batch(images, classes, batch_size=batch_size)
         check_classes(len(images), classes)
         check_sources(images, sources)

@@ -76,8 +76,8 @@ def explain(error: Exception, place: str) -> LungdetError:
     if status in ("401", "403") or code in _DENIED or type(error).__name__ in _DENYING_ERRORS:
         if scheme in _PUBLIC:
             return StoreError(
-                f"{place}: access denied ({answer}); {scheme}:// reads public files only, for others type s3://, gs:// "
-                "or az:// and the bucket"
+                f"{place}: access denied ({answer or type(error).__name__}); {scheme}:// reads public files only, for "
+                "others type s3://, gs:// or az:// and the bucket"
             )
         return StoreError(
             f"{place}: access denied ({answer or type(error).__name__}). Credentials come from {CREDENTIALS[scheme]}; "
